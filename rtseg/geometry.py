@@ -1,0 +1,65 @@
+"""Where a frame lies in the network's input: one rectangle, used by preprocess on the way in and labels on the way out.
+
+Sizes are (height, width) everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rtseg.errors import ConfigError
+
+__all__ = ["Fit", "FitMode", "fit", "follow_aspect"]
+
+FitMode = Literal["letterbox", "stretch", "crop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A frame's rectangle in the network's input.
+
+    `frame` and `network` are (height, width); the whole frame is resized to (`height`, `width`) network pixels whose
+    upper left corner is at (`top`, `left`). Letterboxing leaves a border, cropping makes `top` or `left` negative.
+    Network pixel (i, j) samples the frame at ((i - top + 0.5) * frame_h / height - 0.5, …): half-pixel centres.
+    """
+
+    frame: tuple[int, int]
+    network: tuple[int, int]
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def fills(self) -> bool:
+        """Whether the frame covers exactly the network's input (no border, nothing cut off)."""
+        return (self.top, self.left) == (0, 0) and (self.height, self.width) == self.network
+
+
+def fit(frame: tuple[int, int], network: tuple[int, int], mode: FitMode = "letterbox") -> Fit:
+    """Place a frame of size `frame` in a network input of size `network`, both (height, width).
+
+    `letterbox` keeps the aspect and centres with a border, `crop` keeps it and cuts what sticks out, `stretch` fills.
+    """
+    (frame_h, frame_w), (net_h, net_w) = frame, network
+    if min(frame_h, frame_w, net_h, net_w) < 1:
+        raise ConfigError(f"cannot fit a frame of {frame_h}x{frame_w} into {net_h}x{net_w}: a size is zero")
+    if mode == "stretch":
+        return Fit(frame, network, 0, 0, net_h, net_w)
+    scales = (net_h / frame_h, net_w / frame_w)
+    scale = min(scales) if mode == "letterbox" else max(scales)
+    height, width = max(1, round(frame_h * scale)), max(1, round(frame_w * scale))
+    return Fit(frame, network, (net_h - height) // 2, (net_w - width) // 2, height, width)
+
+
+def follow_aspect(frame: tuple[int, int], short_side: int, multiple: int) -> tuple[int, int]:
+    """The network size (height, width) with the frame's aspect ratio at `short_side`, each side rounded to `multiple`.
+
+    The short side is rounded to the nearest multiple; the long side up, so that a letterboxed frame loses no scale.
+    """
+    frame_h, frame_w = frame
+    short = max(multiple, round(short_side / multiple) * multiple)
+    scale = short / min(frame_h, frame_w)
+    long = -(-round(max(frame_h, frame_w) * scale) // multiple) * multiple
+    return (short, long) if frame_h <= frame_w else (long, short)

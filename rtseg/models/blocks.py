@@ -1,0 +1,138 @@
+"""Blocks shared by the networks: residual blocks, resizing and weight initialisation."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def resize_like(x: Tensor, reference: Tensor) -> Tensor:
+    """Resize ``x`` bilinearly (half-pixel centres) to the height and width of ``reference``."""
+    return F.interpolate(x, size=reference.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def conv_bn(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
+    """Return a stride-1 convolution that keeps the size, then batch normalisation."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+    )
+
+
+def bn_relu_conv(inputs: int, outputs: int, kernel: int = 1, groups: int = 1) -> nn.Sequential:
+    """Return the pre-activated convolution of the pyramid pooling modules."""
+    return nn.Sequential(
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False),
+    )
+
+
+class BasicBlock(nn.Module):
+    """Residual block of two 3x3 convolutions (He et al. 2016, figure 5 left); the last ReLU is optional."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, planes: int, stride: int = 1, *, last_relu: bool = True) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, planes, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = _shortcut(inputs, planes, stride)
+        self.last_relu = last_relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        y = y + (x if self.downsample is None else self.downsample(x))
+        return F.relu(y) if self.last_relu else y
+
+
+class Bottleneck(nn.Module):
+    """Residual block 1x1, 3x3, 1x1 that doubles ``planes`` (He et al. 2016, figure 5 right)."""
+
+    expansion = 2
+
+    def __init__(self, inputs: int, planes: int, stride: int = 1, *, last_relu: bool = False) -> None:
+        super().__init__()
+        outputs = planes * self.expansion
+        self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = _shortcut(inputs, outputs, stride)
+        self.last_relu = last_relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        y = y + (x if self.downsample is None else self.downsample(x))
+        return F.relu(y) if self.last_relu else y
+
+
+def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+
+def basic_stage(inputs: int, planes: int, count: int, stride: int = 1) -> nn.Sequential:
+    """Return ``count`` basic blocks, the first with ``stride``, the last without its ReLU."""
+    blocks = [BasicBlock(inputs, planes, stride)]
+    blocks += [BasicBlock(planes, planes, last_relu=i < count - 1) for i in range(1, count)]
+    return nn.Sequential(*blocks)
+
+
+def bottleneck_stage(inputs: int, planes: int, count: int, stride: int = 1) -> nn.Sequential:
+    """Return ``count`` bottlenecks, the first with ``stride``, a ReLU only between them."""
+    blocks = [Bottleneck(inputs, planes, stride)]
+    blocks += [Bottleneck(planes * Bottleneck.expansion, planes, last_relu=i < count - 1) for i in range(1, count)]
+    return nn.Sequential(*blocks)
+
+
+class SegmentationHead(nn.Module):
+    """Pre-activated 3x3 convolution and 1x1 classifier; the size does not change."""
+
+    def __init__(self, inputs: int, planes: int, classes: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv1(F.relu(self.bn1(x)))
+        y = self.conv2(F.relu(self.bn2(y)))
+        return y
+
+
+def initialise(module: nn.Module) -> None:
+    """Give convolutions He's normal initialisation (fan out) and batch normalisation the identity, in place."""
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.BatchNorm2d):
+            nn.init.ones_(child.weight)
+            nn.init.zeros_(child.bias)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of learnable parameters."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def count_macs(module: nn.Module, height: int, width: int) -> int:
+    """Return the multiply-adds of one forward pass on a 1x3xHxW float image (convolutions and products only)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        module(torch.zeros(1, 3, height, width))
+    return int(counter.get_total_flops()) // 2

@@ -1,0 +1,239 @@
+"""PIDNet: a three-branch real-time segmentation network (Xu, Xiong and Bhattacharyya, CVPR 2023, arXiv 2206.02066).
+
+The proportional branch (P) keeps detail at stride 8, the integral branch (I) gathers context down to stride 64, the
+derivative branch (D) finds boundaries, and the boundary guides how P and I are mixed. Attribute names follow the
+published checkpoints, so that their state dictionaries load.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rtseg.errors import ModelError
+from rtseg.models.blocks import (
+    BasicBlock,
+    SegmentationHead,
+    basic_stage,
+    bn_relu_conv,
+    bottleneck_stage,
+    conv_bn,
+    initialise,
+    resize_like,
+)
+
+STRIDE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Widths and depths of one PIDNet (table 2 of the paper)."""
+
+    planes: int
+    pooling_planes: int
+    head_planes: int
+    shallow_blocks: int
+    deep_blocks: int
+    light: bool
+
+
+VARIANTS = {
+    "s": Variant(planes=32, pooling_planes=96, head_planes=128, shallow_blocks=2, deep_blocks=3, light=True),
+    "m": Variant(planes=64, pooling_planes=96, head_planes=128, shallow_blocks=2, deep_blocks=3, light=True),
+    "l": Variant(planes=64, pooling_planes=112, head_planes=256, shallow_blocks=3, deep_blocks=4, light=False),
+}
+
+
+class Pag(nn.Module):
+    """Pixel-attention-guided fusion: each pixel of P takes as much of I as their embeddings agree (equation 2)."""
+
+    def __init__(self, planes: int, embedding: int) -> None:
+        super().__init__()
+        self.f_x = conv_bn(planes, embedding)
+        self.f_y = conv_bn(planes, embedding)
+
+    def forward(self, p: Tensor, i: Tensor) -> Tensor:
+        agreement = (self.f_x(p) * resize_like(self.f_y(i), p)).sum(dim=1, keepdim=True)
+        return torch.lerp(p, resize_like(i, p), torch.sigmoid(agreement))
+
+
+class LightBag(nn.Module):
+    """Boundary-attention-guided fusion with 1x1 convolutions (section 3.4): P at boundaries, I inside."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv_p = conv_bn(inputs, outputs)
+        self.conv_i = conv_bn(inputs, outputs)
+
+    def forward(self, p: Tensor, i: Tensor, d: Tensor) -> Tensor:
+        boundary = torch.sigmoid(d)
+        detail: Tensor = self.conv_p(p + (1 - boundary) * i)
+        context: Tensor = self.conv_i(i + boundary * p)
+        return detail + context
+
+
+class Bag(nn.Module):
+    """Boundary-attention-guided fusion with one 3x3 convolution (equation 4)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = bn_relu_conv(inputs, outputs, 3)
+
+    def forward(self, p: Tensor, i: Tensor, d: Tensor) -> Tensor:
+        boundary = torch.sigmoid(d)
+        mixed: Tensor = self.conv(boundary * p + (1 - boundary) * i)
+        return mixed
+
+
+def _pooled(inputs: int, planes: int, kernel: int) -> nn.Sequential:
+    pool = nn.AvgPool2d(kernel, stride=kernel // 2, padding=kernel // 2)
+    return nn.Sequential(pool, *bn_relu_conv(inputs, planes))
+
+
+class PyramidPooling(nn.Module):
+    """The five scales that DAPPM and PAPPM share: as is, pooled by 5, 9 and 17, and pooled to one pixel."""
+
+    def __init__(self, inputs: int, planes: int, outputs: int) -> None:
+        super().__init__()
+        self.scale0 = bn_relu_conv(inputs, planes)
+        self.scale1 = _pooled(inputs, planes, 5)
+        self.scale2 = _pooled(inputs, planes, 9)
+        self.scale3 = _pooled(inputs, planes, 17)
+        self.scale4 = nn.Sequential(nn.AdaptiveAvgPool2d(1), *bn_relu_conv(inputs, planes))
+        self.compression = bn_relu_conv(planes * 5, outputs)
+        self.shortcut = bn_relu_conv(inputs, outputs)
+
+    def pooled(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the unpooled scale and the four pooled ones, all resized to the size of ``x``."""
+        scales = (self.scale1, self.scale2, self.scale3, self.scale4)
+        return self.scale0(x), [resize_like(scale(x), x) for scale in scales]
+
+
+class Pappm(PyramidPooling):
+    """Parallel aggregation pyramid pooling: the scales are refined side by side, in one grouped convolution."""
+
+    def __init__(self, inputs: int, planes: int, outputs: int) -> None:
+        super().__init__(inputs, planes, outputs)
+        self.scale_process = bn_relu_conv(planes * 4, planes * 4, 3, groups=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        base, pooled = self.pooled(x)
+        refined = self.scale_process(torch.cat([base + scale for scale in pooled], dim=1))
+        y: Tensor = self.compression(torch.cat([base, refined], dim=1))
+        y = y + self.shortcut(x)
+        return y
+
+
+class Dappm(PyramidPooling):
+    """Deep aggregation pyramid pooling (Hong et al. 2021): each scale is refined together with the one before."""
+
+    def __init__(self, inputs: int, planes: int, outputs: int) -> None:
+        super().__init__(inputs, planes, outputs)
+        self.process1 = bn_relu_conv(planes, planes, 3)
+        self.process2 = bn_relu_conv(planes, planes, 3)
+        self.process3 = bn_relu_conv(planes, planes, 3)
+        self.process4 = bn_relu_conv(planes, planes, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        base, pooled = self.pooled(x)
+        scales = [base]
+        for process, scale in zip((self.process1, self.process2, self.process3, self.process4), pooled, strict=True):
+            scales.append(process(scale + scales[-1]))
+        y: Tensor = self.compression(torch.cat(scales, dim=1))
+        y = y + self.shortcut(x)
+        return y
+
+
+class PIDNet(nn.Module):
+    """PIDNet-S, -M or -L.
+
+    ``forward`` takes a float NCHW image whose height and width are multiples of 8. It returns logits (N, classes,
+    H/8, W/8); in training mode it returns the logits of the auxiliary P head, the main logits, and the boundary logits
+    (N, 1, H/8, W/8). Without ``training_heads`` the network has no auxiliary heads and always returns the main logits.
+    """
+
+    def __init__(self, variant: str = "s", classes: int = 19, *, training_heads: bool = True) -> None:
+        super().__init__()
+        if variant not in VARIANTS:
+            raise ModelError(f"unknown PIDNet variant {variant!r}: choose from {', '.join(VARIANTS)}")
+        if classes < 2:
+            raise ModelError(f"a segmentation network needs at least 2 classes, got {classes}")
+        v = VARIANTS[variant]
+        c = v.planes
+        derivative = c if v.light else 2 * c
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(3, c, 3, stride=2, padding=1),
+            nn.BatchNorm2d(c),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(c, c, 3, stride=2, padding=1),
+            nn.BatchNorm2d(c),
+            nn.ReLU(inplace=True),
+        )
+        # I branch
+        self.layer1 = basic_stage(c, c, v.shallow_blocks)
+        self.layer2 = basic_stage(c, 2 * c, v.shallow_blocks, stride=2)
+        self.layer3 = basic_stage(2 * c, 4 * c, v.deep_blocks, stride=2)
+        self.layer4 = basic_stage(4 * c, 8 * c, v.deep_blocks, stride=2)
+        self.layer5 = bottleneck_stage(8 * c, 8 * c, 2, stride=2)
+        self.spp = (Pappm if v.light else Dappm)(16 * c, v.pooling_planes, 4 * c)
+        # P branch
+        self.compression3 = conv_bn(4 * c, 2 * c)
+        self.compression4 = conv_bn(8 * c, 2 * c)
+        self.pag3 = Pag(2 * c, c)
+        self.pag4 = Pag(2 * c, c)
+        self.layer3_ = basic_stage(2 * c, 2 * c, v.shallow_blocks)
+        self.layer4_ = basic_stage(2 * c, 2 * c, v.shallow_blocks)
+        self.layer5_ = bottleneck_stage(2 * c, 2 * c, 1)
+        # D branch
+        self.layer3_d = BasicBlock(2 * c, derivative, last_relu=False)
+        self.diff3 = conv_bn(4 * c, derivative, 3)
+        self.layer4_d = bottleneck_stage(c, c, 1) if v.light else BasicBlock(2 * c, 2 * c, last_relu=False)
+        self.diff4 = conv_bn(8 * c, 2 * c, 3)
+        self.layer5_d = bottleneck_stage(2 * c, 2 * c, 1)
+        # heads
+        self.seghead_p = SegmentationHead(2 * c, v.head_planes, classes) if training_heads else None
+        self.seghead_d = SegmentationHead(2 * c, c, 1) if training_heads else None
+        self.dfm = (LightBag if v.light else Bag)(4 * c, 4 * c)
+        self.final_layer = SegmentationHead(4 * c, v.head_planes, classes)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        check_size(*x.shape[-2:])
+        x = self.layer1(self.conv1(x))  # 1/4, c
+        x = F.relu(self.layer2(F.relu(x)))  # 1/8, 2c
+        p, d = self.layer3_(x), self.layer3_d(x)
+
+        i = F.relu(self.layer3(x))  # 1/16, 4c
+        p = self.pag3(p, self.compression3(i))
+        d = d + resize_like(self.diff3(i), d)
+        p_early = p
+
+        i = F.relu(self.layer4(i))  # 1/32, 8c
+        p = self.layer4_(F.relu(p))
+        d = self.layer4_d(F.relu(d))
+        p = self.pag4(p, self.compression4(i))
+        d = d + resize_like(self.diff4(i), d)
+        d_early = d
+
+        p = self.layer5_(F.relu(p))  # 1/8, 4c
+        d = self.layer5_d(F.relu(d))  # 1/8, 4c
+        i = resize_like(self.spp(self.layer5(i)), p)  # 1/64, 16c -> 1/8, 4c
+        logits: Tensor = self.final_layer(self.dfm(p, i, d))
+        if self.training and self.seghead_p is not None and self.seghead_d is not None:
+            return self.seghead_p(p_early), logits, self.seghead_d(d_early)
+        return logits
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise ModelError unless both sides are multiples of 8, naming the size to pad to."""
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        return  # symbolic sizes: the exporter fixes the multiple
+    if height < STRIDE or width < STRIDE or height % STRIDE or width % STRIDE:
+        padded = tuple(max(STRIDE, -(-side // STRIDE) * STRIDE) for side in (height, width))
+        raise ModelError(
+            f"input height and width must be multiples of {STRIDE}, got {height}x{width}: "
+            f"resize or pad to {padded[0]}x{padded[1]}"
+        )

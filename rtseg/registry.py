@@ -1,0 +1,77 @@
+"""Every pluggable part by the word the user types: name -> ("module:attribute", extra).
+
+Adding a source, sink, backend or model is one file and one line here. Nothing is imported until it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rtseg.errors import ConfigError, MissingExtra, nearest
+
+__all__ = ["BACKENDS", "NETWORKS", "SINKS", "SOURCES", "accepted", "load"]
+
+Table = Mapping[str, tuple[str, str | None]]
+
+SOURCES: Table = {
+    "file": ("rtseg.sources.file:FileSource", None),
+    "camera": ("rtseg.sources.camera:CameraSource", None),
+    "stream": ("rtseg.sources.stream:StreamSource", None),
+    "images": ("rtseg.sources.images:ImagesSource", None),
+    "synthetic": ("rtseg.sources.synthetic:SyntheticSource", None),
+}
+SINKS: Table = {
+    "video": ("rtseg.sinks.video:VideoSink", None),
+    "images": ("rtseg.sinks.images:ImagesSink", None),
+    "window": ("rtseg.sinks.window:WindowSink", None),
+    "stats": ("rtseg.sinks.stats:StatsSink", None),
+    "null": ("rtseg.sinks.null:NullSink", None),
+}
+BACKENDS: Table = {
+    "openvino": ("rtseg.backends.openvino:OpenVINOBackend", None),
+    "onnxruntime": ("rtseg.backends.onnxruntime:OnnxRuntimeBackend", "onnx"),
+    "torch": ("rtseg.backends.torch:TorchBackend", "train"),
+    "null": ("rtseg.backends.null:NullBackend", None),
+}
+NETWORKS: Table = {
+    "pidnet-s": ("rtseg.models.pidnet:pidnet_s", "train"),
+    "pidnet-m": ("rtseg.models.pidnet:pidnet_m", "train"),
+    "pidnet-l": ("rtseg.models.pidnet:pidnet_l", "train"),
+}
+
+
+def load(table: Table, name: str, kind: str) -> Any:
+    """The object that `name` stands for in `table`; `kind` is the noun for messages.
+
+    Errors: ConfigError with the nearest name for an unknown one; MissingExtra with the install line for a package
+    that is not there.
+    """
+    if name not in table:
+        raise ConfigError(f"unknown {kind} '{name}': {nearest(name, table)}")
+    target, extra = table[name]
+    module, attribute = target.split(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.split(".")[0] == "rtseg":
+            raise
+        install = f"pip install 'rtseg[{extra}]'" if extra else f"pip install {exc.name}"
+        raise MissingExtra(f"{kind} '{name}' needs {exc.name}: {install}") from exc
+
+
+def accepted(factory: Any, options: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """`options` if every one of them is a keyword argument of `factory`; ConfigError naming the first that is not."""
+    known = [name for name, p in inspect.signature(factory).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    check_known(options, known, what)
+    return dict(options)
+
+
+def check_known(options: Iterable[str], known: list[str], what: str) -> None:
+    """ConfigError for the first of `options` that is not among `known`."""
+    for name in options:
+        if name not in known:
+            choices = nearest(name, known) if known else "(it has no options)"
+            raise ConfigError(f"option '{name}' does not apply to {what}: {choices}")

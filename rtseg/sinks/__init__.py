@@ -1,0 +1,73 @@
+"""Sinks: where results go. One file each; the output string decides which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rtseg import registry
+from rtseg.errors import ConfigError, nearest
+from rtseg.frame import Result, StreamInfo
+from rtseg.render import View
+from rtseg.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["NEEDS", "Sink", "open_sink", "sink_kind"]
+
+NEEDS = frozenset({"overlay", "labels", "confidence", "areas", "image"})
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class Sink(Protocol):
+    """Takes results. `needs` is a subset of NEEDS; `threaded` sinks get a thread and a bounded queue of their own.
+
+    The arrays of a result may be reused after `write` returns and every reference to them is gone. On an exception
+    `__exit__` still finishes what is finishable: a video stays playable, nothing half-written keeps its final name.
+    """
+
+    needs: frozenset[str]
+    threaded: bool
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def write(self, result: Result) -> None: ...
+
+
+def sink_kind(uri: str) -> tuple[str, str]:
+    """The kind and target of an output string: `window:` -> ("window", ""), `out/%06d.png` -> ("images", …)."""
+    scheme, colon, rest = uri.partition(":")
+    if colon and scheme in ("window", "null", "images", "video", "stats"):
+        return scheme, rest
+    suffix = Path(uri).suffix.lower()
+    if suffix == ".jsonl":
+        return "stats", uri
+    if suffix in IMAGE_SUFFIXES:
+        return "images", uri
+    if suffix in VIDEO_SUFFIXES:
+        return "video", uri
+    known = [*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl", "window:", "null:"]
+    raise ConfigError(f"cannot tell what to write from output '{uri}': {nearest(suffix or uri, known)}")
+
+
+def open_sink(
+    uri: str, info: StreamInfo, spec: ModelSpec, view: View, options: Mapping[str, Any] | None = None
+) -> Sink:
+    """The sink for an output string, not yet entered.
+
+    `view` is shared with the renderer (a window's keys change it); `options` are keyword arguments of the sink's class.
+    Errors: ConfigError for an unknown kind or an option that does not apply; SinkError when it is entered or written.
+    """
+    kind, target = sink_kind(uri)
+    factory = registry.load(registry.SINKS, kind, "sink")
+    chosen = registry.accepted(factory, options or {}, f"{kind} output '{uri}'")
+    sink: Sink = factory(target, info, spec, view, **chosen)
+    return sink

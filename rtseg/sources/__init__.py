@@ -1,0 +1,74 @@
+"""Sources: where frames come from. One file each; the URI decides which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rtseg import registry
+from rtseg.errors import SourceError
+from rtseg.frame import Frame, StreamInfo
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Source", "open_source", "source_kind"]
+
+
+class Source(Protocol):
+    """Iterates frames. The capture thread enters it, iterates it and leaves it; every blocking read has a timeout.
+
+    `info` is valid once entered. `close` may be called from any thread and makes a blocked read return soon.
+    `reconnects` counts reopened connections.
+    """
+
+    reconnects: int
+
+    @property
+    def info(self) -> StreamInfo: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
+
+
+def source_kind(uri: str) -> tuple[str, str]:
+    """The kind and target of an input string: `camera:0` -> ("camera", "0"), `clip.mp4` -> ("file", "clip.mp4")."""
+    scheme, colon, rest = uri.partition(":")
+    if scheme in ("camera", "synthetic", "images", "file") and colon:
+        if scheme == "file":
+            rest = rest.removeprefix("//")
+            return ("images" if Path(rest).is_dir() else "file"), rest
+        return scheme, rest
+    if re.fullmatch(r"/dev/video\d+", uri):
+        return "camera", uri
+    if "://" in uri:
+        return "stream", uri
+    if any(mark in uri for mark in "*?[") and not Path(uri).exists():
+        return "images", uri
+    path = Path(uri)
+    if path.is_dir() or path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"):
+        return "images", uri
+    return "file", uri
+
+
+def open_source(uri: str, options: Mapping[str, Any] | None = None) -> Source:
+    """The source for an input string, not yet entered; `options` are keyword arguments of its class.
+
+    Errors: ConfigError for an unknown kind or an option that does not apply; SourceError when it is entered.
+    """
+    if not uri:
+        raise SourceError("the input is empty: give a file, camera:N, a stream URL, a folder or synthetic:drive")
+    kind, target = source_kind(uri)
+    factory = registry.load(registry.SOURCES, kind, "source")
+    source: Source = factory(target, **registry.accepted(factory, options or {}, f"{kind} input '{uri}'"))
+    return source
