@@ -237,3 +237,18 @@ def check_size(height: int, width: int) -> None:
             f"input height and width must be multiples of {STRIDE}, got {height}x{width}: "
             f"resize or pad to {padded[0]}x{padded[1]}"
         )
+
+
+def pidnet_s(classes: int, *, training_heads: bool = False) -> PIDNet:
+    """PIDNet-S: 7.6 M parameters, 11.8 GMAC at 512x1024."""
+    return PIDNet("s", classes, training_heads=training_heads)
+
+
+def pidnet_m(classes: int, *, training_heads: bool = False) -> PIDNet:
+    """PIDNet-M: 28.5 M parameters, 44.3 GMAC at 512x1024."""
+    return PIDNet("m", classes, training_heads=training_heads)
+
+
+def pidnet_l(classes: int, *, training_heads: bool = False) -> PIDNet:
+    """PIDNet-L: 36.9 M parameters, 68.7 GMAC at 512x1024."""
+    return PIDNet("l", classes, training_heads=training_heads)

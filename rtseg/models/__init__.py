@@ -1,0 +1,1 @@
+"""Segmentation networks, one file per paper; `rtseg.registry.NETWORKS` names them."""

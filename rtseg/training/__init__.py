@@ -1,0 +1,1 @@
+"""Training: data, transforms, losses, metrics and the script that puts them together."""

