@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rtseg.errors import ConfigError, MissingExtra, nearest
 
-__all__ = ["BACKENDS", "NETWORKS", "SINKS", "SOURCES", "accepted", "load"]
+__all__ = ["BACKENDS", "NETWORKS", "SINKS", "SOURCES", "accepted", "load", "option_names"]
 
 Table = Mapping[str, tuple[str, str | None]]
 
@@ -64,14 +64,14 @@ def load(table: Table, name: str, kind: str) -> Any:
 
 def accepted(factory: Any, options: Mapping[str, Any], what: str) -> dict[str, Any]:
     """`options` if every one of them is a keyword argument of `factory`; ConfigError naming the first that is not."""
-    known = [name for name, p in inspect.signature(factory).parameters.items() if p.kind is p.KEYWORD_ONLY]
-    check_known(options, known, what)
-    return dict(options)
-
-
-def check_known(options: Iterable[str], known: list[str], what: str) -> None:
-    """ConfigError for the first of `options` that is not among `known`."""
+    known = option_names(factory)
     for name in options:
         if name not in known:
             choices = nearest(name, known) if known else "(it has no options)"
             raise ConfigError(f"option '{name}' does not apply to {what}: {choices}")
+    return dict(options)
+
+
+def option_names(factory: Any) -> list[str]:
+    """The keyword arguments of `factory`."""
+    return [name for name, p in inspect.signature(factory).parameters.items() if p.kind is p.KEYWORD_ONLY]

@@ -1,0 +1,47 @@
+# make demo    run the default model on a real clip (CLIP=path for your own); writes demo/overlay.mp4 and demo/report.json
+# make test    install what the tests need and run them
+# make lint    format, lint and type checks
+# make bench   measure the stages beside what a user would otherwise write; writes bench-out/
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLIP ?=
+PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: on Debian, apt-get install python3-venv" >&2; exit 1; }
+
+# One stamp per set of packages: the second run of a target takes seconds.
+$(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing rtseg into $(VENV) (the first time takes a minute or two) ..."
+	$(PIP) -e '.[demo]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing rtseg and what its tests need into $(VENV) (the first time takes a few minutes) ..."
+	$(PIP) -e '.[dev,demo]'
+	@touch $@
+
+demo: $(VENV)/demo.stamp
+	@mkdir -p demo
+	@clip='$(CLIP)'; [ -n "$$clip" ] || clip=$$($(BIN)/python tools/demo_clip.py); \
+	$(BIN)/rtseg run "$$clip" demo/overlay.mp4 --legend --hud --report demo/report.json
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/dev.stamp
+	@mkdir -p bench-out
+	$(BIN)/python tools/bench_kernels.py --out bench-out/kernels.json
+	$(BIN)/python tools/bench_pipeline.py --out bench-out/pipeline.json
+
+clean:
+	rm -rf $(VENV) demo bench-out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

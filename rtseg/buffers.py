@@ -1,0 +1,51 @@
+"""Arrays that are used again as soon as nobody holds them, so that a steady run allocates nothing."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["Pool"]
+
+
+def _free_count() -> int:
+    """The reference count that `Pool.take` sees for an array held by the pool alone."""
+    held = [np.empty(0, np.uint8)]
+    for array in held:
+        return sys.getrefcount(array)
+    raise AssertionError("unreachable")
+
+
+_FREE = _free_count()
+
+
+class Pool:
+    """Hands out arrays; one that the caller and everybody it passed it to have let go is handed out again.
+
+    A view keeps its base alive, so a held slice also keeps the array out of circulation. Used by one thread; the
+    arrays may be dropped by any. At most `shapes` different shapes are kept.
+    """
+
+    def __init__(self, shapes: int = 4) -> None:
+        self._held: dict[tuple[tuple[int, ...], np.dtype[Any]], list[NDArray[Any]]] = {}
+        self._shapes = shapes
+
+    def take(self, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
+        """An uninitialised C-contiguous array that nobody else holds."""
+        key = (shape, np.dtype(dtype))
+        arrays = self._held.pop(key, [])
+        self._held[key] = arrays
+        while len(self._held) > self._shapes:
+            del self._held[next(iter(self._held))]
+        for array in arrays:
+            if sys.getrefcount(array) == _FREE:
+                return array
+        fresh = np.empty(shape, dtype)
+        arrays.append(fresh)
+        return fresh
+
+    def __len__(self) -> int:
+        return sum(len(arrays) for arrays in self._held.values())

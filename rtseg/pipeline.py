@@ -1,0 +1,89 @@
+"""The one loop: captured frame in, labels and overlay out, every stage timed under the name of its call."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from rtseg.buffers import Pool
+from rtseg.capture import Capture
+from rtseg.delivery import Delivery
+from rtseg.frame import Frame, Result
+from rtseg.geometry import Fit
+from rtseg.kernels import cpu as kernels
+from rtseg.render import Hud, Renderer
+from rtseg.segmenter import Segmenter
+from rtseg.timing import Recorder, StageClock
+
+__all__ = ["Pipeline", "run"]
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Everything a run works with, open and ready; `needs` is the union of what the sinks asked for."""
+
+    capture: Capture
+    segmenter: Segmenter
+    renderer: Renderer
+    delivery: Delivery
+    needs: frozenset[str]
+    recorder: Recorder = field(default_factory=Recorder)
+    overlays: Pool = field(default_factory=Pool)
+    area_sum: Any = 0.0
+
+
+def run(pipeline: Pipeline, limit: int | None = None) -> None:
+    """Run until the source ends, `limit` frames are done, or a sink stops it with StopRun.
+
+    With a backend depth above 1, that many frames are in flight at once. Errors of any thread are raised here.
+    """
+    capture, segmenter, recorder = pipeline.capture, pipeline.segmenter, pipeline.recorder
+    backend, in_flight = segmenter.backend, deque[tuple[Frame, Fit, StageClock]]()
+
+    def finish() -> None:
+        frame, place, clock = in_flight.popleft()
+        scores = backend.collect()
+        clock.end("infer")
+        with clock("labels"):
+            labels, confidence = segmenter.labels(scores, place, confidence="confidence" in pipeline.needs)
+        with clock("render"):
+            overlay, areas = render(pipeline, frame, labels)
+        t_overlay, drops = time.monotonic_ns(), capture.drops
+        result = Result(frame, labels, confidence, overlay, areas, clock.stages, t_overlay, drops)
+        with clock("sink"):
+            pipeline.delivery.write(result)
+        recorder.add(clock.stages, t_overlay, result.latency_ns)
+
+    for index, frame in enumerate(capture, start=1):
+        clock = StageClock()
+        clock.stages["capture"] = time.monotonic_ns() - frame.t_capture
+        with clock("preprocess"):
+            tensor, place = segmenter.preprocess(frame.image)
+        clock.begin("infer")
+        backend.submit(tensor)
+        in_flight.append((frame, place, clock))
+        if len(in_flight) == backend.depth:
+            finish()
+        if index == limit:
+            break
+    while in_flight:
+        finish()
+
+
+def render(pipeline: Pipeline, frame: Frame, labels: Any) -> tuple[Any, Any]:
+    """The overlay and the class areas of a frame, each None unless a sink needs it."""
+    overlay = areas = None
+    spec = pipeline.segmenter.spec
+    if "areas" in pipeline.needs:
+        areas = kernels.areas(labels, len(spec.classes))
+        pipeline.area_sum = pipeline.area_sum + areas
+    if "overlay" in pipeline.needs:
+        rolling = pipeline.recorder.rolling
+        hud = None
+        if pipeline.renderer.view.hud:
+            hud = Hud(rolling.fps, rolling.latency_ms(50), rolling.latency_ms(95), pipeline.capture.drops)
+        out = pipeline.overlays.take(pipeline.renderer.shape(frame.image.shape[:2]))
+        overlay = pipeline.renderer.draw(frame.image, labels, hud, out)
+    return overlay, areas

@@ -1,0 +1,123 @@
+"""What a run did, as JSON for machines and as a table for people."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import resource
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rtseg.errors import SinkError
+from rtseg.spec import write_text
+from rtseg.timing import STAGES
+
+__all__ = ["SCHEMA", "file_hash", "machine", "print_table", "render_table", "report_path", "write_report"]
+
+SCHEMA = "rtseg.report/1"
+LIBRARIES = ("rtseg", "numpy", "numba", "opencv-python", "av", "openvino", "onnxruntime", "torch")
+
+
+def machine() -> dict[str, Any]:
+    """The processor, the usable cores and the versions of the libraries that a timing depends on."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "libraries": versions,
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory_mb() -> float:
+    """The process's peak resident memory in MiB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def render_table(report: dict[str, Any]) -> Any:
+    """The per-stage latency table of a report, for `rich`."""
+    from rich.table import Table
+
+    latency = report["latency"]
+    table = Table(
+        title=f"latency per frame, milliseconds ({report['frames']} frames, {report['drops']['total']} dropped)"
+    )
+    table.add_column("stage")
+    for column in ("p50", "p90", "p95", "p99", "max"):
+        table.add_column(column, justify="right")
+    rows = [(name, latency["stages_ms"][name]) for name in STAGES]
+    rows += [
+        ("capture-to-overlay", latency["capture_to_overlay_ms"]),
+        ("capture-to-sink", latency["capture_to_sink_ms"]),
+    ]
+    for name, row in rows:
+        if name == "capture-to-overlay":
+            table.add_section()
+        cells = ["–" if row[key] is None else f"{row[key]:.2f}" for key in ("p50", "p90", "p95", "p99", "max")]
+        table.add_row(name, *cells)
+    if latency["capture_to_overlay_ms"]["p99"] is None:
+        table.caption = "–: too few frames for that percentile (p90 needs 64, p95 130, p99 662)"
+    return table
+
+
+def print_table(report: dict[str, Any], console: Any) -> None:
+    """Print the latency table, the classes' areas where they were counted, and what was written where."""
+    console.print(render_table(report))
+    if report.get("areas"):
+        shares = sorted(report["areas"].items(), key=lambda item: -item[1])
+        console.print("mean area: " + ", ".join(f"{name} {share:.1%}" for name, share in shares), highlight=False)
+    rate = f"{report['rate']:.1f} frames/s" if report["rate"] else "–"
+    console.print(
+        f"{report['model']['name']} on {report['backend']['name']} {report['backend']['device']} "
+        f"{report['backend']['precision']}, network {'x'.join(map(str, report['network_size'] or []))}: {rate}",
+        highlight=False,
+    )
+
+
+def report_path(report: str | None, outputs: tuple[str, ...]) -> Path | None:
+    """Where the report goes: the given file, none for "none", else beside the first video output."""
+    from rtseg.sinks import sink_kind
+
+    if report is not None:
+        return None if report == "none" else Path(report)
+    for uri in outputs:
+        kind, target = sink_kind(uri)
+        if kind == "video":
+            return Path(target).with_suffix(".report.json")
+    return None
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Write the report as JSON under its final name only when it is whole; SinkError otherwise."""
+    try:
+        write_text(path, json.dumps(report, indent=2) + "\n")
+    except OSError as exc:
+        raise SinkError(f"cannot write report {path}: {exc.strerror or exc}") from exc

@@ -1,0 +1,130 @@
+"""A network ready for frames: the backend, the kernels of its device, and the geometry between frame and network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.backends import Backend
+from rtseg.buffers import Pool
+from rtseg.errors import ModelError
+from rtseg.frame import Image, Labels
+from rtseg.geometry import Fit, FitMode, fit, follow_aspect
+from rtseg.kernels import cpu as kernels
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Segmenter"]
+
+
+class Segmenter:
+    """Labels images: `preprocess`, the backend's `submit` and `collect`, then `labels`; calling it does all of them.
+
+    The network's size follows the frame's aspect ratio at the spec's short side unless `size` (height, width) or the
+    spec fixes it; the frame is letterboxed into it unless `mode` says otherwise. `ignore` names classes that may not
+    win. Used by one thread. Errors: ModelError for a size the network cannot take or an unknown class name.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        size: tuple[int, int] | None = None,
+        short_side: int | None = None,
+        mode: FitMode = "letterbox",
+        ignore: Iterable[str] = (),
+        antialias: bool = True,
+    ) -> None:
+        self.backend = backend
+        self.spec = spec = backend.spec
+        self._size = self._check_size(size)
+        self._short_side = short_side or spec.short_side
+        self._mode: FitMode = mode
+        self._antialias = antialias
+        self._fits: dict[tuple[int, int], Fit] = {}
+        self._tensors = Pool()
+        self._maps = Pool()
+        self._allowed: NDArray[np.bool_] | None = None
+        names = list(ignore)
+        if names:
+            self._allowed = np.ones(len(spec.classes), np.bool_)
+            self._allowed[[spec.class_id(name) for name in names]] = False
+            if not self._allowed.any():
+                raise ModelError(f"every class of {spec.name} is ignored; leave at least one")
+            if spec.output_kind == "labels":
+                raise ModelError(f"model {spec.name} returns a label map, so no class can be kept from winning")
+
+    def _check_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        spec = self.spec
+        if size is None:
+            return spec.size
+        if spec.size is not None and size != spec.size:
+            raise ModelError(
+                f"model {spec.name} has the fixed input size {spec.size[0]}x{spec.size[1]}, not {size[0]}x{size[1]}"
+            )
+        if size[0] % spec.multiple or size[1] % spec.multiple:
+            better = tuple(max(1, round(side / spec.multiple)) * spec.multiple for side in size)
+            raise ModelError(
+                f"size {size[0]}x{size[1]} does not suit model {spec.name}: its sides are multiples of "
+                f"{spec.multiple}; the nearest is {better[0]}x{better[1]}"
+            )
+        return size
+
+    def fit(self, frame_size: tuple[int, int]) -> Fit:
+        """Where a frame of (height, width) lies in the network's input."""
+        found = self._fits.get(frame_size)
+        if found is None:
+            network = self._size or follow_aspect(frame_size, self._short_side, self.spec.multiple)
+            found = self._fits[frame_size] = fit(frame_size, network, self._mode)
+        return found
+
+    def warm_up(self, frame_size: tuple[int, int]) -> float:
+        """Compile the network and the kernels for frames of (height, width); returns the seconds it took."""
+        start = time.monotonic()
+        self.backend.prepare(self.fit(frame_size).network)
+        self(np.zeros((*frame_size, 3), np.uint8))
+        return time.monotonic() - start
+
+    def preprocess(self, image: Image) -> tuple[NDArray[Any], Fit]:
+        """The network's input tensor for an HWC uint8 BGR image, and where the image lies in it."""
+        place = self.fit(image.shape[:2])
+        height, width = place.network
+        shape = (1, 3, height, width) if self.spec.layout == "NCHW" else (1, height, width, 3)
+        tensor = self._tensors.take(shape, self.spec.dtype)
+        kernels.preprocess(image, self.spec, place, tensor, antialias=self._antialias)
+        return tensor, place
+
+    def labels(
+        self, scores: NDArray[Any], place: Fit, *, confidence: bool = False
+    ) -> tuple[Labels, NDArray[np.uint8] | None]:
+        """Exact labels at frame size from the network's output, HW uint8, and the winner's confidence if asked for."""
+        size = place.frame
+        out = self._maps.take(size)
+        if self.spec.output_kind == "labels":
+            return kernels.upsample_labels(scores, size, fit=place, out=out), None
+        sure = self._maps.take(size) if confidence else None
+        labels = kernels.labels(
+            scores, size, fit=place, kind=self.spec.output_kind, out=out, confidence=sure, allowed=self._allowed
+        )
+        return labels, sure
+
+    def __call__(self, image: Image) -> Labels:
+        """Labels of one HWC uint8 BGR image, HW uint8 at the image's size."""
+        tensor, place = self.preprocess(image)
+        self.backend.submit(tensor)
+        return self.labels(self.backend.collect(), place)[0]
+
+    def __enter__(self) -> Self:
+        self.backend.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.backend.__exit__(kind, error, trace)
