@@ -28,7 +28,9 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_yaml_gives_the_same_record_as_python(tmp_path: Path) -> None:
-    path = write(tmp_path, "input: a.mp4\noutput: [o.mp4, s.jsonl]\nalpha: 0.3\nvisualize: split\nsource: {start: 2.5}\n")
+    path = write(
+        tmp_path, "input: a.mp4\noutput: [o.mp4, s.jsonl]\nalpha: 0.3\nvisualize: split\nsource: {start: 2.5}\n"
+    )
     expected = RunConfig(
         input="a.mp4", output=("o.mp4", "s.jsonl"), alpha=0.3, visualize=("split",), source={"start": 2.5}
     )

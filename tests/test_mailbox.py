@@ -13,7 +13,12 @@ from rtseg.mailbox import Mailbox, parse_policy
 
 @pytest.mark.parametrize(
     ("text", "parsed"),
-    [("latest", ("drop-oldest", 1)), ("wait", ("wait", 1)), ("wait:3", ("wait", 3)), ("drop-oldest:8", ("drop-oldest", 8))],
+    [
+        ("latest", ("drop-oldest", 1)),
+        ("wait", ("wait", 1)),
+        ("wait:3", ("wait", 3)),
+        ("drop-oldest:8", ("drop-oldest", 8)),
+    ],
 )
 def test_policies(text: str, parsed: tuple[str, int]) -> None:
     assert parse_policy(text) == parsed

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rtseg import registry
 from rtseg.errors import ConfigError, nearest
 from rtseg.frame import Result, StreamInfo
-from rtseg.render import View
 from rtseg.spec import ModelSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from rtseg.render import View
 
 __all__ = ["NEEDS", "Sink", "open_sink", "sink_kind"]
 
