@@ -1,0 +1,86 @@
+"""Spreads a kernel's rows over threads: any number of callers at once, one shared pool, no result depends on the split.
+
+Numba's own `parallel=True` is not used: its portable threading layer aborts when two Python threads enter it together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from rtseg.errors import ConfigError
+
+__all__ = ["set_threads", "spread", "threads"]
+
+MOST_BY_DEFAULT = 8
+PIECES_PER_THREAD = 3
+"""More pieces than threads, since rows cost unequal time (boundaries gather in some of them)."""
+
+_lock = threading.Lock()
+_count = 0
+_pool: ThreadPoolExecutor | None = None
+
+
+def _available() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(count: int | None = None) -> int:
+    """Use `count` threads for every kernel, None for one per CPU (at most 8); returns the number in use."""
+    global _count, _pool
+    if count is None:
+        count = min(_available(), MOST_BY_DEFAULT)
+    if count < 1:
+        raise ConfigError(f"kernel threads: {count}, expected 1 or more")
+    with _lock:
+        if count != _count:
+            old, _pool = _pool, ThreadPoolExecutor(count - 1, "rtseg-kernel") if count > 1 else None
+            _count = count
+            if old is not None:
+                old.shutdown(wait=False)  # What was handed to it is still run.
+    return count
+
+
+def threads() -> int:
+    """The number of threads in use."""
+    return _count or set_threads()
+
+
+def spread(work: Callable[[int, int], object], rows: int) -> None:
+    """Call `work(first, last)` on pieces of range(rows) until all are done; the caller's thread takes part.
+
+    An exception in any piece is raised here. A pool busy with another caller's pieces delays nobody: whoever is free
+    takes the next piece, and a helper that has not started when the pieces are used up is cancelled.
+    """
+    workers = min(threads(), rows)
+    if workers <= 1:
+        if rows > 0:
+            work(0, rows)
+        return
+    pieces = min(rows, workers * PIECES_PER_THREAD)
+    edges = [rows * piece // pieces for piece in range(pieces + 1)]
+    waiting = deque(itertools.pairwise(edges))
+
+    def drain() -> None:
+        while True:
+            try:
+                first, last = waiting.popleft()
+            except IndexError:
+                return
+            work(first, last)
+
+    with _lock:
+        helpers = [_pool.submit(drain) for _ in range(workers - 1)] if _pool is not None else []
+    try:
+        drain()
+    finally:
+        waiting.clear()
+        running = [helper for helper in helpers if not helper.cancel()]
+        errors = [error for helper in running if (error := helper.exception()) is not None]
+    if errors:
+        raise errors[0]
