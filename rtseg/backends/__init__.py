@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.spec import ModelSpec
+from rtseg import registry
+from rtseg.errors import BackendError, ConfigError, MissingExtra, ModelError, nearest
+from rtseg.spec import ModelSpec, find_package
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Backend"]
+__all__ = ["AUTO", "Backend", "open_backend"]
+
+logger = logging.getLogger(__name__)
+
+AUTO = (("torch", "cuda"), ("openvino", None), ("onnxruntime", None))
+"""What `auto` tries in turn: backend and device."""
+DRIVERS = ("/dev/nvidiactl", "/dev/nvgpu", "/dev/dxg")
+"""Device nodes of the NVIDIA driver on a PC, on a Jetson, and under WSL 2."""
 
 
 class Backend(Protocol):
@@ -23,9 +35,11 @@ class Backend(Protocol):
     untouched until its `collect`. `collect` waits for the oldest submitted one and returns its output as (C, h, w)
     float32 scores, or (h, w) uint8 for a label-map network; the array is valid until `depth` more submits.
     At most `depth` may be in flight. A new input size is compiled on first use and kept.
-    `spec` is complete: read from the package, the graph and the caller's overrides.
+    `spec` is complete: read from the package, the graph and the caller's overrides. `name` is the registry's word for
+    it, `device` what it runs on in lower case, `precision` fp32, bf16 or fp16 (final after the first `prepare`).
     """
 
+    name: str
     spec: ModelSpec
     device: str
     precision: str
@@ -45,3 +59,80 @@ class Backend(Protocol):
     def collect(self) -> NDArray[np.float32] | NDArray[np.uint8]: ...
 
     def close(self) -> None: ...
+
+
+def open_backend(
+    name: str,
+    model: str,
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    depth: int = 1,
+    spec_file: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Backend:
+    """Open `model` (package name, folder, ONNX file; may be empty for null) on the backend called `name`.
+
+    `auto` takes the first that works of torch on CUDA, OpenVINO and ONNX Runtime, and logs which and why.
+    `overrides` are fields of ModelSpec by name. Errors: ModelError for the file or its spec, BackendError or
+    MissingExtra where the backend cannot run here, ConfigError for a name or option that does not exist.
+    """
+    if name != "auto" and name not in registry.BACKENDS:
+        raise ConfigError(f"unknown backend '{name}': {nearest(name, ['auto', *registry.BACKENDS])}")
+    if depth < 1:
+        raise ConfigError(f"depth is {depth}: it must be at least 1")
+    if name == "null" and not model:
+        from rtseg.backends.null import NullBackend
+
+        return NullBackend(device=device, precision=precision, threads=threads, depth=depth)
+    if name != "auto":
+        registry.load(registry.BACKENDS, name, "backend")  # says what is missing before the model is read
+    path, spec = _model(name, model, spec_file, overrides)
+    options = {"precision": precision, "threads": threads, "depth": depth}
+    if name != "auto":
+        return _open(name, path, spec, device, options)
+    if device is not None:
+        raise ConfigError(
+            f"--device {device} needs a --backend: auto chooses both (backends: {', '.join(registry.BACKENDS)})"
+        )
+    reasons = []
+    for candidate, place in AUTO:
+        try:
+            _check_driver(place)
+            backend = _open(candidate, path, spec, place, options)
+        except (BackendError, MissingExtra) as exc:
+            reasons.append(f"{candidate}{f' on {place}' if place else ''}: {exc}")
+            continue
+        logger.info("auto chose %s on %s%s", candidate, backend.device, f" ({'; '.join(reasons)})" if reasons else "")
+        return backend
+    raise BackendError(f"no backend can run {path}: {'; '.join(reasons)}")
+
+
+def _model(name: str, model: str, spec_file: str | None, given: Mapping[str, Any] | None) -> tuple[Path, ModelSpec]:
+    """The model's file and its complete spec."""
+    from rtseg.graph import complete_spec
+
+    package = find_package(model, spec_file)
+    if name == "null" and package.spec is not None and not given:
+        return package.path, package.spec
+    if package.path.suffix != ".pt2":
+        return package.path, complete_spec(package.path, package.spec, given)
+    if package.spec is None or given:
+        raise ModelError(
+            f"{package.path} is a torch export, which carries no spec: pass all of it with --spec spec.json"
+        )
+    return package.path, package.spec
+
+
+def _open(name: str, path: Path, spec: ModelSpec, device: str | None, options: Mapping[str, Any]) -> Backend:
+    if path.suffix == ".pt2" and name not in ("torch", "null"):
+        raise BackendError(f"{name} does not run {path}: a torch export (.pt2) runs with --backend torch")
+    backend: Backend = registry.load(registry.BACKENDS, name, "backend")(path, spec, device=device, **options)
+    return backend
+
+
+def _check_driver(device: str | None) -> None:
+    """BackendError where `device` is cuda and there is no NVIDIA driver: cheaper to know than by importing torch."""
+    if device == "cuda" and not any(Path(node).exists() for node in DRIVERS):
+        raise BackendError("no NVIDIA driver")
