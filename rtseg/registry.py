@@ -26,6 +26,8 @@ SOURCES: Table = {
 SINKS: Table = {
     "video": ("rtseg.sinks.video:VideoSink", None),
     "images": ("rtseg.sinks.images:ImagesSink", None),
+    "labels": ("rtseg.sinks.images:labels_sink", None),
+    "colors": ("rtseg.sinks.images:colors_sink", None),
     "window": ("rtseg.sinks.window:WindowSink", None),
     "stats": ("rtseg.sinks.stats:StatsSink", None),
     "null": ("rtseg.sinks.null:NullSink", None),

@@ -45,7 +45,7 @@ class View:
 
     def panels(self) -> tuple[str, ...]:
         """The pictures side by side, from the left: of `original`, `overlay`, `mask` and `contour`."""
-        drawn = tuple(name for name in ("overlay", "mask") if name in self.visualize)
+        drawn: tuple[str, ...] = tuple(name for name in ("overlay", "mask") if name in self.visualize)
         if not drawn:
             drawn = ("contour",) if "contour" in self.visualize else ("overlay",)
         return ("original", *drawn) if "split" in self.visualize else drawn

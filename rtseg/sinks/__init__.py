@@ -44,10 +44,15 @@ class Sink(Protocol):
 
 
 def sink_kind(uri: str) -> tuple[str, str]:
-    """The kind and target of an output string: `window:` -> ("window", ""), `out/%06d.png` -> ("images", …)."""
+    """The kind and target of an output string: `window:` -> ("window", ""), `out/%06d.png` -> ("images", …).
+
+    Pictures are overlays unless the string starts with `labels:` (class ids) or `colors:` (the classes' colours).
+    """
     scheme, colon, rest = uri.partition(":")
-    if colon and scheme in ("window", "null", "images", "video", "stats"):
+    if colon and scheme in registry.SINKS:
         return scheme, rest
+    if uri.endswith("/"):
+        return "images", uri
     suffix = Path(uri).suffix.lower()
     if suffix == ".jsonl":
         return "stats", uri
@@ -55,7 +60,7 @@ def sink_kind(uri: str) -> tuple[str, str]:
         return "images", uri
     if suffix in VIDEO_SUFFIXES:
         return "video", uri
-    known = [*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl", "window:", "null:"]
+    known = [*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl", "window:", "labels:", "colors:", "null:"]
     raise ConfigError(f"cannot tell what to write from output '{uri}': {nearest(suffix or uri, known)}")
 
 
