@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
+OUTCOMES = {"interrupted": 130, "terminated": 143, "source cut off": 1, "source failed": 1}
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: ends a run like Ctrl-C does, with another exit code."""
+
+    outcome = "terminated"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -238,7 +243,11 @@ def run_command(args: argparse.Namespace) -> int:
     config = run_config_of(args)
     console = stderr_console()
     quiet = args.json
-    say = (lambda line: None) if quiet else (lambda line: console.print(line, highlight=False, markup=False))
+
+    def say(line: str) -> None:
+        if not quiet:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     logging.basicConfig(level=logging.WARNING, format="rtseg: %(levelname)s: %(message)s", stream=sys.stderr)
     report = run_config(config, notify=say, watch=None if quiet else watcher(console))
     written = report_path(config.report, config.output)
@@ -248,9 +257,11 @@ def run_command(args: argparse.Namespace) -> int:
         print(json.dumps(report, indent=2))
     else:
         print_table(report, console)
-        for path in [*config.output, *([str(written)] if written else [])]:
+        for path in [*(uri for uri in config.output if not uri.endswith(":")), *([str(written)] if written else [])]:
             say(f"wrote {path}")
-    return {"interrupted": 130, "terminated": 143}.get(report["outcome"], 0)
+    if report["error"]:
+        print(f"rtseg: error: {report['error']}", file=sys.stderr)
+    return OUTCOMES.get(report["outcome"], 0)
 
 
 def stderr_console() -> Console:
@@ -272,14 +283,40 @@ def add_eval(commands: Any) -> None:
     parser.set_defaults(command=eval_command)
 
 
+def eval_command(args: argparse.Namespace) -> int:
+    """`rtseg eval`."""
+    from rtseg.evaluate import main as evaluate_main
+
+    return evaluate_main(args)
+
+
 def add_train(commands: Any) -> None:
     """`rtseg train`."""
     parser = commands.add_parser("train", help="train a network from a recipe")
     parser.add_argument("recipe", type=Path, help="configs/train/<recipe>.yaml")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument("--time-budget", type=float, metavar="MINUTES", help="anneal over this time instead of epochs")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.set_defaults(command=train_command)
+
+
+def train_command(args: argparse.Namespace) -> int:
+    """`rtseg train`."""
+    from rtseg.registry import require
+
+    require("torch", "training", "train")
+    from rtseg.training.train import main as train
+
+    return train(
+        args.recipe,
+        data=args.data,
+        out=args.out,
+        resume=args.resume,
+        time_budget=args.time_budget,
+        threads=args.threads,
+    )
 
 
 def add_export(commands: Any) -> None:
@@ -288,6 +325,16 @@ def add_export(commands: Any) -> None:
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of rtseg train")
     parser.add_argument("--out", type=Path, required=True, help="package folder, for example engines/my-model")
     parser.set_defaults(command=export_command)
+
+
+def export_command(args: argparse.Namespace) -> int:
+    """`rtseg export`."""
+    from rtseg.registry import require
+
+    require("torch", "export", "train")
+    from rtseg.export import main as export_main
+
+    return export_main(args)
 
 
 def check_command(args: argparse.Namespace) -> int:

@@ -110,7 +110,7 @@ T = typing.TypeVar("T")
 
 def from_mapping(content: dict[str, Any], kind: type[T], origin: str) -> T:
     """A checked record of type `kind` out of plain data; ConfigError with `origin` and the key otherwise."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
     for key in content:
         if key not in fields:
             raise ConfigError(f"{origin}: unknown key '{key}': {nearest(str(key), fields)}")

@@ -32,6 +32,7 @@ class Pipeline:
     recorder: Recorder = field(default_factory=Recorder)
     overlays: Pool = field(default_factory=Pool)
     area_sum: Any = 0.0
+    warm_up_s: float = 0.0
 
 
 def run(pipeline: Pipeline, limit: int | None = None) -> None:

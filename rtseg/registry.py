@@ -6,13 +6,14 @@ Adding a source, sink, backend or model is one file and one line here. Nothing i
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from rtseg.errors import ConfigError, MissingExtra, nearest
 
-__all__ = ["BACKENDS", "NETWORKS", "SINKS", "SOURCES", "accepted", "load", "option_names"]
+__all__ = ["BACKENDS", "NETWORKS", "SINKS", "SOURCES", "accepted", "load", "option_names", "require"]
 
 Table = Mapping[str, tuple[str, str | None]]
 
@@ -62,6 +63,12 @@ def load(table: Table, name: str, kind: str) -> Any:
             raise
         install = f"pip install 'rtseg[{extra}]'" if extra else f"pip install {exc.name}"
         raise MissingExtra(f"{kind} '{name}' needs {exc.name}: {install}") from exc
+
+
+def require(package: str, what: str, extra: str) -> None:
+    """MissingExtra with the install line unless `package` is installed; it is not imported."""
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtra(f"{what} needs {package}: pip install 'rtseg[{extra}]'")
 
 
 def accepted(factory: Any, options: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -94,10 +94,11 @@ def print_table(report: dict[str, Any], console: Any) -> None:
     if report.get("areas"):
         shares = sorted(report["areas"].items(), key=lambda item: -item[1])
         console.print("mean area: " + ", ".join(f"{name} {share:.1%}" for name, share in shares), highlight=False)
+    model = report["model"]
     rate = f"{report['rate']:.1f} frames/s" if report["rate"] else "–"
     console.print(
-        f"{report['model']['name']} on {report['backend']['name']} {report['backend']['device']} "
-        f"{report['backend']['precision']}, network {'x'.join(map(str, report['network_size'] or []))}: {rate}",
+        f"{model['name']} on {model['backend']} {model['device']} {model['precision']}, "
+        f"network {'x'.join(map(str, report['network_size'] or []))}: {rate}",
         highlight=False,
     )
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from rtseg import registry
 from rtseg.backends import Backend, open_backend
 from rtseg.capture import Capture
 from rtseg.config import RunConfig, parse_size
 from rtseg.delivery import Delivery
-from rtseg.errors import ConfigError, StopRun
+from rtseg.errors import ConfigError, SourceError, StopRun
 from rtseg.frame import StreamInfo
-from rtseg.kernels import cpu
+from rtseg.kernels import cpu as kernels
 from rtseg.palette import resolve_palette
 from rtseg.pipeline import Pipeline, run
 from rtseg.render import Renderer, View
@@ -25,70 +29,96 @@ from rtseg.sinks import Sink, open_sink, sink_kind
 from rtseg.sources import open_source
 from rtseg.spec import find_package
 
-__all__ = ["run_config"]
+__all__ = ["open_pipeline", "run_config"]
 
 log = logging.getLogger("rtseg")
 
+LIVE_QUEUE, FILE_QUEUE = "drop-oldest:8", "wait:4"
+"""Policies of the queues in front of threaded sinks."""
+
 Notify = Callable[[str], None]
 """Called with one line of text for a person."""
+Watch = Callable[[Pipeline, StreamInfo], AbstractContextManager[Any]]
+"""Makes the context in which frames flow: a progress display."""
 
 
-def run_config(
-    config: RunConfig, *, notify: Notify = log.info, watch: Callable[[Pipeline, StreamInfo], Any] | None = None
-) -> dict[str, Any]:
+def run_config(config: RunConfig, *, notify: Notify = log.info, watch: Watch | None = None) -> dict[str, Any]:
     """Run a whole pipeline and return its report.
 
-    `notify` gets the lines that a person should see before the first frame; `watch(pipeline, info)`, if given, returns
-    a context manager that is active while frames flow (a progress display). A KeyboardInterrupt ends the run like the
-    end of the source does; `outcome` in the report then says "interrupted". Errors: every RtsegError.
+    `outcome` in the report is "done", "interrupted" (KeyboardInterrupt), "stopped" (by a sink: a closed window), or,
+    with the reason in `error`, "source cut off" or "source failed" after at least one frame: what came before is
+    processed and the outputs are whole. Every other RtsegError is raised.
     """
-    report: dict[str, Any] = {"schema": SCHEMA, "outcome": "done"}
+    report: dict[str, Any] = {"schema": SCHEMA, "outcome": "done", "error": None}
     with ExitStack() as stack:
-        backend = open_model(config, stack)
-        notify(f"model {backend.spec.name} on {describe(backend)}")
-        view = make_view(config, backend)
-        segmenter = Segmenter(
-            backend,
-            size=parse_size(config.size) if config.size else None,
-            short_side=config.short_side,
-            mode=config.fit,
-            ignore=config.ignore_class,
-            antialias=config.antialias,
-        )
-        capture = stack.enter_context(Capture(open_source(config.input, config.source), config.policy))
-        info = capture.info
-        notify(describe_source(info, capture))
-        renderer = Renderer(backend.spec, resolve_palette(config.palette, backend.spec), view)
-        sinks = open_sinks(config, info, segmenter, view)
-        needs = frozenset({"areas"} if config.stats else ()).union(*(sink.needs for sink in sinks))
-        pipeline = Pipeline(capture, segmenter, renderer, None, needs)  # type: ignore[arg-type]
-        report["warm_up_s"] = round(warm_up(segmenter, info, notify), 3)
-        queue = "drop-oldest:8" if info.live else "wait:4"
-        pipeline.delivery = stack.enter_context(Delivery(sinks, queue, pipeline.recorder.add_written))
-        start_drops, start = capture.drops, time.monotonic()
-        if watch is not None:
-            stack.enter_context(watch(pipeline, info))
-        try:
-            run(pipeline, config.limit)
-        except KeyboardInterrupt:
-            report["outcome"] = "interrupted"
-        except StopRun:
-            report["outcome"] = "stopped"
-        finally:
-            elapsed = time.monotonic() - start
-        stack.close()  # sinks finish their files here, and their errors are raised
-    report.update(summarise(config, pipeline, info, elapsed, start_drops))
+        pipeline, info = open_pipeline(config, stack, notify)
+        report["warm_up_s"] = pipeline.warm_up_s
+        start_drops, start = pipeline.capture.drops, time.monotonic()
+        with watch(pipeline, info) if watch else ExitStack():
+            try:
+                run(pipeline, config.limit)
+            except KeyboardInterrupt as exc:
+                report["outcome"] = getattr(exc, "outcome", "interrupted")
+            except StopRun:
+                report["outcome"] = "stopped"
+            except SourceError as exc:
+                if not pipeline.recorder.to_overlay:
+                    raise
+                report.update(outcome="source failed", error=str(exc))
+        elapsed = time.monotonic() - start
+    if report["outcome"] == "done" and "warning" in info.details:
+        report.update(outcome="source cut off", error=info.details["warning"])
+    report.update(summarise(pipeline, info, elapsed, start_drops))
+    report["model"] = model_facts(config, pipeline.segmenter.backend)
     return report
 
 
-def open_model(config: RunConfig, stack: ExitStack) -> Backend:
-    """The backend with the configured model, entered on `stack`."""
-    package = find_package(config.model, config.spec) if config.backend != "null" else None
+def open_pipeline(config: RunConfig, stack: ExitStack, notify: Notify = log.info) -> tuple[Pipeline, StreamInfo]:
+    """Open every part of a run on `stack`, warmed up and ready for `pipeline.run`; `notify` gets lines for a person.
+
+    Errors: every RtsegError that a setting, model, source or output can give.
+    """
     if config.threads:
-        cpu.set_threads(config.threads)
-    backend = open_backend(
+        kernels.set_threads(config.threads)
+    backend = stack.enter_context(open_model(config))
+    segmenter = Segmenter(
+        backend,
+        size=parse_size(config.size) if config.size else None,
+        short_side=config.short_side,
+        mode=config.fit,
+        ignore=config.ignore_class,
+        antialias=config.antialias,
+    )
+    hidden = frozenset(backend.spec.class_id(name) for name in config.hide_class)
+    view = View(config.visualize, config.alpha, hidden, config.legend, config.hud, config.palette)
+    renderer = Renderer(backend.spec, resolve_palette(config.palette, backend.spec), view)
+    if kernels.is_cold():
+        notify("first start on this machine: compiling the CPU kernels, once ...")
+    seconds = kernels.warm_up()
+    source = open_source(config.input, config.source)
+    capture = stack.enter_context(Capture(source, config.policy))
+    info = capture.info
+    notify(describe_source(info, capture))
+    sinks = open_sinks(config, info, segmenter, view)
+    needs = frozenset({"areas"} if config.stats else ()).union(*(sink.needs for sink in sinks))
+    if info.size:
+        seconds += segmenter.warm_up(info.size)
+        place = segmenter.fit(info.size)
+        notify(
+            f"model {backend.spec.name} at {place.network[0]}x{place.network[1]} on {backend.name} {backend.device} "
+            f"{backend.precision}, ready after {seconds:.1f} s"
+        )
+    pipeline = Pipeline(capture, segmenter, renderer, None, needs, warm_up_s=round(seconds, 3))  # type: ignore[arg-type]
+    queue = LIVE_QUEUE if info.live else FILE_QUEUE
+    pipeline.delivery = stack.enter_context(_finished(Delivery(sinks, queue, pipeline.recorder.add_written)))
+    return pipeline, info
+
+
+def open_model(config: RunConfig) -> Backend:
+    """The backend with the configured model, not yet entered."""
+    return open_backend(
         config.backend,
-        str(package.path) if package else config.model,
+        config.model,
         device=config.device,
         precision=config.precision,
         threads=config.threads,
@@ -96,97 +126,104 @@ def open_model(config: RunConfig, stack: ExitStack) -> Backend:
         spec_file=config.spec,
         overrides=config.spec_fields,
     )
-    return stack.enter_context(backend)
-
-
-def make_view(config: RunConfig, backend: Backend) -> View:
-    """How to draw, with class names resolved against the model."""
-    hidden = frozenset(backend.spec.class_id(name) for name in config.hide_class)
-    return View(tuple(config.visualize), config.alpha, hidden, config.legend, config.hud)
 
 
 def open_sinks(config: RunConfig, info: StreamInfo, segmenter: Segmenter, view: View) -> list[Sink]:
     """Every output's sink, not yet entered; an option goes to each sink that has it and must fit at least one."""
-    outputs = config.output or (("null:",) if config.headless else ("window:",))
+    outputs = config.output or ("window:",)
     if config.headless:
         outputs = tuple(uri for uri in outputs if sink_kind(uri)[0] != "window") or ("null:",)
-    unused = dict.fromkeys(config.sink)
-    sinks = []
-    for uri in outputs:
-        chosen: dict[str, Any] = {}
-        for name, value in config.sink.items():
-            if name in sink_options(uri):
-                chosen[name] = value
-                unused.pop(name, None)
-        sinks.append(open_sink(uri, info, segmenter.spec, view, chosen))
-    if unused:
-        raise ConfigError(f"option '{next(iter(unused))}' does not apply to any output ({', '.join(outputs)})")
-    return sinks
+    options = {uri: _sink_options(uri) for uri in outputs}
+    for name in config.sink:
+        if not any(name in known for known in options.values()):
+            raise ConfigError(f"option '{name}' does not apply to any output ({', '.join(outputs)})")
+    return [
+        open_sink(
+            uri, info, segmenter.spec, view, {key: value for key, value in config.sink.items() if key in options[uri]}
+        )
+        for uri in outputs
+    ]
 
 
-def sink_options(uri: str) -> list[str]:
-    """Names of the options that the sink of an output string has."""
-    from rtseg import registry
-
+def _sink_options(uri: str) -> list[str]:
     return registry.option_names(registry.load(registry.SINKS, sink_kind(uri)[0], "sink"))
 
 
-def warm_up(segmenter: Segmenter, info: StreamInfo, notify: Notify) -> float:
-    """Compile before the first frame where its size is known; a cold start is announced."""
-    if cpu.is_cold():
-        notify("first start: compiling the CPU kernels, once per machine (about half a minute) …")
-    return segmenter.warm_up(info.size) if info.size else cpu.warm_up()
+class _Undisturbed:
+    """Ignores Ctrl-C and SIGTERM from when it is entered until it is left; no effect outside the main thread."""
+
+    def __enter__(self) -> None:
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._previous = {
+                number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
 
 
-def describe(backend: Backend) -> str:
-    """One line on what runs the network."""
-    name = type(backend).__name__.removesuffix("Backend").lower()
-    return f"{name} {backend.device} {backend.precision}"
+@contextmanager
+def _finished(delivery: Delivery) -> Iterator[Delivery]:
+    """`delivery`, left without being disturbed by a second Ctrl-C: files are being finished then."""
+    with ExitStack() as stack:
+        stack.enter_context(delivery)
+        try:
+            yield delivery
+        finally:
+            with _Undisturbed():
+                stack.close()
 
 
 def describe_source(info: StreamInfo, capture: Capture) -> str:
     """One line on what the source really gave."""
-    size = f"{info.size[1]}x{info.size[0]}" if info.size else "size not known yet"
-    rate = f"{info.fps:.3g} fps" if info.fps else "no rate"
-    details = "".join(f", {key} {value}" for key, value in info.details.items() if value is not None)
-    return f"input {info.source}: {size}, {rate}{details}; policy {capture.policy}"
+    size = f"{info.size[0]}x{info.size[1]}" if info.size else "size not known yet"
+    rate = f"{info.fps:.4g} fps" if info.fps else "no rate"
+    shown = "".join(f", {key} {value}" for key, value in info.details.items() if value is not None)
+    return f"input {info.source}: {size}, {rate}{shown}; policy {capture.policy}"
 
 
-def summarise(
-    config: RunConfig, pipeline: Pipeline, info: StreamInfo, elapsed: float, start_drops: int
-) -> dict[str, Any]:
-    """The report of a finished run."""
-    segmenter, recorder, capture = pipeline.segmenter, pipeline.recorder, pipeline.capture
-    spec, frames = segmenter.spec, len(recorder.to_overlay)
-    path = None if config.backend == "null" else find_package(config.model, config.spec).path
-    stream = {**asdict(info), "time_base": str(info.time_base) if info.time_base else None}
-    network = segmenter.fit(info.size).network if info.size else None
+def model_facts(config: RunConfig, backend: Backend) -> dict[str, Any]:
+    """The model's name, file and hash, and what runs it."""
+    path: Path | None = find_package(config.model, config.spec).path if config.model else None
+    return {
+        "name": backend.spec.name,
+        "file": str(path) if path else None,
+        "sha256": file_hash(path) if path else None,
+        "backend": backend.name,
+        "device": backend.device,
+        "precision": backend.precision,
+        "depth": backend.depth,
+    }
+
+
+def summarise(pipeline: Pipeline, info: StreamInfo, elapsed: float, start_drops: int) -> dict[str, Any]:
+    """The figures of a finished run."""
+    recorder, capture, delivery = pipeline.recorder, pipeline.capture, pipeline.delivery
+    spec, frames = pipeline.segmenter.spec, len(recorder.to_overlay)
     areas = None
     if frames and "areas" in pipeline.needs:
-        areas = dict(zip(spec.classes, (round(float(a), 6) for a in pipeline.area_sum / frames), strict=True))
+        means = (round(float(share), 6) for share in pipeline.area_sum / frames)
+        areas = dict(zip(spec.classes, means, strict=True))
+    captured = capture.drops - start_drops
     return {
         "frames": frames,
         "seconds": round(elapsed, 3),
         "rate": round(frames / elapsed, 3) if elapsed > 0 else None,
         "drops": {
-            "total": capture.drops - start_drops + pipeline.delivery.drops,
-            "capture": capture.drops - start_drops,
-            "sinks": pipeline.delivery.drops,
+            "total": captured + delivery.drops,
+            "capture": captured,
+            "sinks": delivery.drops,
             "while_starting": start_drops,
         },
         "reconnects": capture.reconnects,
         "policy": capture.policy,
         "latency": recorder.summary(),
         "areas": areas,
-        "input": stream,
-        "model": {"name": spec.name, "file": str(path) if path else None, "sha256": file_hash(path) if path else None},
-        "backend": {
-            "name": describe(segmenter.backend).split()[0],
-            "device": segmenter.backend.device,
-            "precision": segmenter.backend.precision,
-            "depth": segmenter.backend.depth,
-        },
-        "network_size": network,
+        "input": {**asdict(info), "time_base": str(info.time_base) if info.time_base else None},
+        "network_size": pipeline.segmenter.fit(info.size).network if info.size else None,
         "peak_memory_mb": peak_memory_mb(),
         "machine": machine(),
     }
