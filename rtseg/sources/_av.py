@@ -186,7 +186,7 @@ class Decoder:
 
 
 class Timeline:
-    """Presentation times that never run backwards, over loops, reconnections and jumps of the source's clock.
+    """Presentation times that always rise, over loops, reconnections and jumps of the source's clock.
 
     `step` is seconds per frame, used where the source gives no time and to bridge a jump.
     """
@@ -211,6 +211,8 @@ class Timeline:
             self._offset = now - seconds
         else:
             now = seconds + self._offset
+            if now == last:
+                now += self._step / 16  # two frames at one time: the second comes a little later
         self._resume, self._last = False, now
         return now
 

@@ -93,7 +93,7 @@ class DriveScene:
     Building. `camera` is the geometry, `travelled(index)` how far it has come, in metres.
     """
 
-    classes = CLASSES
+    classes: tuple[str, ...] = CLASSES
 
     def __init__(self, size: tuple[int, int], rate: float, seed: int) -> None:
         self._size, self._rate, self._seed = size, rate, seed

@@ -6,6 +6,7 @@ import math
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from rtseg.frame import Image, Labels
 
@@ -17,7 +18,7 @@ COUNT = 12
 class ShapesScene:
     """Twelve shapes; a later one covers an earlier one. Labels: 0 background, then one class per kind of shape."""
 
-    classes = ("background", "circle", "rectangle", "triangle")
+    classes: tuple[str, ...] = ("background", "circle", "rectangle", "triangle")
 
     def __init__(self, size: tuple[int, int], rate: float, seed: int) -> None:
         self._size, self._rate = size, rate
@@ -50,12 +51,11 @@ class ShapesScene:
         return image, labels
 
 
-def outline_of(
-    kind: int, x: float, y: float, radius: float, turn: float
-) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+def outline_of(kind: int, x: float, y: float, radius: float, turn: float) -> NDArray[np.int32]:
     """Corner points, pixels as (x, y), of a circle (1), rectangle (2) or triangle (3) turned by `turn` radians."""
     corners = {1: 32, 2: 4, 3: 3}[kind]
     angles = turn + (np.arange(corners) + 0.5) * (2 * math.pi / corners)
     squeeze = 0.6 if kind == 2 else 1.0
     points = np.stack([np.cos(angles) * radius, np.sin(angles) * radius * squeeze], axis=1)
-    return np.round(points + np.array([x, y])).astype(np.int32)
+    outline: NDArray[np.int32] = np.round(points + np.array([x, y])).astype(np.int32)
+    return outline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import stat
 import threading
@@ -110,19 +111,23 @@ class FileSource:
     def _chosen(self, decoder: Decoder) -> Iterator[tuple[float, av.VideoFrame]]:
         """The pictures between start and end, every stride-th, with their time in the file's own clock."""
         step = 1 / (decoder.fps or 25.0)
-        begin, last, count = decoder.start, -step, 0
+        # The first picture is the beginning: what a container declares may be a frame off.
+        begin, pictures = self._seek(decoder)
+        last, count = -step, 0
         corrupted = self.corrupted
         try:
-            for picture in self._sought(decoder):
+            for picture in pictures:
                 self.corrupted = corrupted + decoder.corrupted
                 seconds = decoder.seconds(picture)
+                if begin is None:
+                    begin = decoder.start if seconds is None else seconds
                 last = last + step if seconds is None else seconds - begin
                 if self._start is not None and last < self._start - ROUNDING:
                     continue
                 if self._end is not None and last >= self._end - ROUNDING:
                     return
                 if count % self._stride == 0:
-                    yield begin + last if seconds is None else seconds, picture
+                    yield (begin + last if seconds is None else seconds), picture
                 count += 1
         except SourceError as exc:
             if not count:
@@ -140,25 +145,27 @@ class FileSource:
         if length and count and last + 0.5 < length - 2 * step and not self._stop.is_set():
             self._warn(f"{self._path} ends after {last:.2f} s of {length:.2f} s: it is cut off or damaged")
 
-    def _sought(self, decoder: Decoder) -> Iterator[av.VideoFrame]:
-        """Pictures from a key frame at or before `start`; from the beginning where the file cannot be sought."""
-        if self._start and decoder.stream.time_base:
-            target = round((decoder.start + self._start) / decoder.stream.time_base)
+    def _seek(self, decoder: Decoder) -> tuple[float | None, Iterator[av.VideoFrame]]:
+        """When the file begins, None if that is still to be read, and its pictures from at or before `start`."""
+        base = decoder.stream.time_base
+        if not self._start or base is None:
+            return None, decoder.pictures()
+        first = next(decoder.pictures(), None)
+        begin = None if first is None else decoder.seconds(first)
+        if begin is not None:
             try:
-                decoder.container.seek(target, stream=decoder.stream)
+                decoder.container.seek(round((begin + self._start) / base), stream=decoder.stream)
             except av.FFmpegError:
                 log.debug("%s cannot be sought: decoding from its beginning", self._path)
             else:
                 pictures = decoder.pictures()
                 first = next(pictures, None)
-                seconds = None if first is None else decoder.seconds(first)
-                if first is not None and seconds is not None and seconds <= decoder.start + self._start + ROUNDING:
-                    yield first
-                    yield from pictures
-                    return
-            # Raw streams land anywhere or lose their clock.
-            decoder.reopen()
-        yield from decoder.pictures()
+                landed = None if first is None else decoder.seconds(first)
+                if first is not None and landed is not None and landed <= begin + self._start + ROUNDING:
+                    return begin, itertools.chain([first], pictures)
+        # Raw streams land anywhere or lose their clock.
+        decoder.reopen()
+        return begin, decoder.pictures()
 
     def _warn(self, text: str) -> None:
         if self.warning is None:

@@ -167,8 +167,9 @@ class StreamSource:
         if self._low_latency and self._scheme in FINITE_SCHEMES:
             options["live_start_index"] = "-1"
         elif self._low_latency:
-            options.update(fflags="nobuffer", flags="low_delay", max_delay="100000")
-            options.update(probesize="500000", analyzeduration="1000000")
+            # Not fflags=nobuffer: it throws away what was read while probing, the first key frame included. Those few
+            # frames are decoded faster than they came, so no lag stays.
+            options.update(flags="low_delay", max_delay="100000", probesize="500000", analyzeduration="500000")
         return options
 
     def _describe(self, decoder: Decoder, size: tuple[int, int]) -> StreamInfo:
