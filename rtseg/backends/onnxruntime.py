@@ -40,13 +40,15 @@ PROVIDERS = {
     "directml": "DmlExecutionProvider",
     "rocm": "ROCMExecutionProvider",
 }
+REMOTE = ("AzureExecutionProvider",)
+"""Listed by every build, but calls a server."""
 FATAL = 4
 
 
 def devices() -> list[str]:
     """The execution providers of this build of ONNX Runtime, by the names that `device` takes."""
     short = {provider: name for name, provider in PROVIDERS.items()}
-    return [short.get(name, name) for name in ort.get_available_providers()]
+    return [short.get(name, name) for name in ort.get_available_providers() if name not in REMOTE]
 
 
 class OnnxRuntimeBackend:
