@@ -106,9 +106,9 @@ class SegmentationHead(nn.Module):
         self.conv2 = nn.Conv2d(planes, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv1(F.relu(self.bn1(x)))
-        y = self.conv2(F.relu(self.bn2(y)))
-        return y
+        y = self.conv1(F.relu(self.bn1(x)))
+        logits: Tensor = self.conv2(F.relu(self.bn2(y)))
+        return logits
 
 
 def initialise(module: nn.Module) -> None:

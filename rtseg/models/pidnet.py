@@ -56,8 +56,8 @@ class Pag(nn.Module):
         self.f_y = conv_bn(planes, embedding)
 
     def forward(self, p: Tensor, i: Tensor) -> Tensor:
-        agreement = (self.f_x(p) * resize_like(self.f_y(i), p)).sum(dim=1, keepdim=True)
-        return torch.lerp(p, resize_like(i, p), torch.sigmoid(agreement))
+        agreement = torch.sigmoid((self.f_x(p) * resize_like(self.f_y(i), p)).sum(dim=1, keepdim=True))
+        return p + agreement * (resize_like(i, p) - p)
 
 
 class LightBag(nn.Module):
@@ -123,8 +123,7 @@ class Pappm(PyramidPooling):
         base, pooled = self.pooled(x)
         refined = self.scale_process(torch.cat([base + scale for scale in pooled], dim=1))
         y: Tensor = self.compression(torch.cat([base, refined], dim=1))
-        y = y + self.shortcut(x)
-        return y
+        return y + self.shortcut(x)
 
 
 class Dappm(PyramidPooling):
@@ -143,8 +142,7 @@ class Dappm(PyramidPooling):
         for process, scale in zip((self.process1, self.process2, self.process3, self.process4), pooled, strict=True):
             scales.append(process(scale + scales[-1]))
         y: Tensor = self.compression(torch.cat(scales, dim=1))
-        y = y + self.shortcut(x)
-        return y
+        return y + self.shortcut(x)
 
 
 class PIDNet(nn.Module):

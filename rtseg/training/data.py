@@ -13,39 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from rtseg.errors import ConfigError
+from rtseg.palette import published
 from rtseg.spec import ModelSpec
 from rtseg.training.transforms import Augmentation, augment
 
 __all__ = ["CAMVID", "Batches", "CamVid"]
 
+_palette, _classes = published("camvid")
 CAMVID = ModelSpec(
     name="camvid",
-    classes=(
-        "Sky",
-        "Building",
-        "Pole",
-        "Road",
-        "Pavement",
-        "Tree",
-        "SignSymbol",
-        "Fence",
-        "Car",
-        "Pedestrian",
-        "Bicyclist",
-    ),
-    palette=(
-        (128, 128, 128),
-        (128, 0, 0),
-        (192, 192, 128),
-        (128, 64, 128),
-        (0, 0, 192),
-        (128, 128, 0),
-        (192, 128, 128),
-        (64, 64, 128),
-        (64, 0, 128),
-        (64, 64, 0),
-        (0, 128, 192),
-    ),
+    classes=_classes,
+    palette=tuple(_palette),
     ignore_index=11,
     short_side=360,
     multiple=8,
@@ -81,8 +59,8 @@ class CamVid:
 
     def class_pixels(self) -> npt.NDArray[np.int64]:
         """Labelled pixels per class over the whole split, void left out."""
-        counts = sum(np.bincount(label.ravel(), minlength=256) for label in self.labels)
-        return np.asarray(counts[: len(CAMVID.classes)], dtype=np.int64)
+        counts = np.stack([np.bincount(label.ravel(), minlength=256) for label in self.labels])
+        return counts.sum(0)[: len(CAMVID.classes)].astype(np.int64)
 
 
 def _read(path: Path, flags: int) -> Image:
@@ -97,8 +75,8 @@ def _read(path: Path, flags: int) -> Image:
 class Batches:
     """Augmented training batches as a function of the step alone, so that a resumed run sees the same ones.
 
-    Step s belongs to epoch s // steps. Each epoch shuffles with its own seed, each sample is augmented with its own; the
-    incomplete last batch of an epoch is dropped.
+    Step s belongs to epoch s // steps. Each epoch shuffles with its own seed, each sample is augmented with its own;
+    the incomplete last batch of an epoch is dropped.
     """
 
     def __init__(self, dataset: CamVid, batch: int, augmentation: Augmentation, seed: int) -> None:

@@ -12,24 +12,28 @@ Labels = npt.NDArray[np.integer]
 
 
 class Confusion:
-    """Pixel counts by (true class, predicted class), summed over images; `ignore` pixels of the truth are left out."""
+    """Pixel counts by (true class, predicted class), summed over images; `ignore` pixels of the truth are left out.
+
+    The last column counts pixels that were given no class at all, which are wrong.
+    """
 
     def __init__(self, classes: int, ignore: int) -> None:
         self.ignore = ignore
-        self.matrix = np.zeros((classes, classes), dtype=np.int64)
+        self.matrix = np.zeros((classes, classes + 1), dtype=np.int64)
 
     def add(self, predicted: Labels, truth: Labels) -> None:
         """Count one image or batch; both arrays have the same shape."""
         classes = len(self.matrix)
         valid = truth != self.ignore
-        cells = truth[valid].astype(np.int64) * classes + predicted[valid]
-        self.matrix += np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+        cells = truth[valid].astype(np.int64) * (classes + 1) + np.minimum(predicted[valid], classes)
+        self.matrix += np.bincount(cells, minlength=self.matrix.size).reshape(self.matrix.shape)
 
     def iou(self) -> npt.NDArray[np.float64]:
         """Intersection over union per class; NaN for a class that is neither there nor predicted."""
         hit = np.diag(self.matrix).astype(np.float64)
-        union = self.matrix.sum(0) + self.matrix.sum(1) - hit
-        return np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
+        union = self.matrix[:, :-1].sum(0) + self.matrix.sum(1) - hit
+        iou: npt.NDArray[np.float64] = np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
+        return iou
 
     def mean_iou(self) -> float:
         """The mean of the per-class IoU over the classes that occur."""

@@ -22,12 +22,14 @@ from torch import Tensor, nn
 
 from rtseg import registry
 from rtseg.errors import ConfigError
+from rtseg.frame import Image
+from rtseg.spec import ModelSpec
 from rtseg.training.data import CAMVID, Batches, CamVid
 from rtseg.training.losses import Criterion, LossWeights, class_weights
 from rtseg.training.metrics import Confusion
-from rtseg.training.transforms import Augmentation, normalise
+from rtseg.training.transforms import Augmentation
 
-__all__ = ["Recipe", "evaluate", "load_checkpoint", "main", "read_recipe"]
+__all__ = ["Recipe", "Run", "evaluate", "load_checkpoint", "main", "normalise", "read_recipe"]
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,6 +172,15 @@ def _revision() -> str:
         return "unknown"
 
 
+def normalise(images: Image, spec: ModelSpec) -> Tensor:
+    """Turn NHWC uint8 BGR images into the NCHW float32 tensor that `spec` describes (channels-last in memory)."""
+    x = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC -> NCHW
+    if spec.channels == "RGB":
+        x = x.flip(1)
+    mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
+    return (x.float().mul_(spec.scale).sub_(mean).div_(std)).contiguous(memory_format=torch.channels_last)
+
+
 @torch.inference_mode()
 def evaluate(network: nn.Module, dataset: CamVid) -> Confusion:
     """Score a network in float32 on whole images, logits upsampled to the size of the labels."""
@@ -261,7 +272,9 @@ def main(
     return 0
 
 
-COLUMNS = "epoch step minutes seconds rate loss main auxiliary boundary boundary_aware val_miou".split()
+COLUMNS = (
+    "epoch", "step", "minutes", "seconds", "rate", "loss", "main", "auxiliary", "boundary", "boundary_aware", "val_miou",
+)  # fmt: skip
 
 
 def _log(path: Path, row: dict[str, float]) -> None:

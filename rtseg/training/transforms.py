@@ -6,12 +6,8 @@ import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from rtseg.spec import ModelSpec
-
-__all__ = ["Augmentation", "augment", "normalise"]
+__all__ = ["Augmentation", "augment"]
 
 Image = npt.NDArray[np.uint8]
 
@@ -19,10 +15,10 @@ Image = npt.NDArray[np.uint8]
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How training samples are varied; ranges are inclusive (low, high).
 
-    `crop` is (height, width) of a sample, `label_stride` the crop pixels per label in each direction (2 makes the losses
-    four times cheaper), `scale` the zoom (drawn log-uniformly), `stretch` the largest factor between
-    the two axes, `rotation` the largest angle in degrees, `focus` the probability of centring the crop near a pixel of
-    one of `focus_classes`. `gamma` above 1 darkens (dusk), `gain` is exposure, `offset` a fraction of full scale,
+    `crop` is (height, width) of a sample, `label_stride` the crop pixels per label in each direction (2 makes the
+    losses four times cheaper), `scale` the zoom (drawn log-uniformly), `stretch` the largest factor between the two
+    axes, `rotation` the largest angle in degrees, `focus` the probability of centring the crop near a pixel of one of
+    `focus_classes`. `gamma` above 1 darkens (dusk), `gain` is exposure, `offset` a fraction of full scale,
     `white_balance` the largest relative gain of one channel, `blur` and `noise` the probability of each.
     """
 
@@ -62,7 +58,7 @@ def augment(
 
 
 def _warp(source: Image, matrix: npt.NDArray[np.float64], size: tuple[int, int], flags: int, fill: object) -> Image:
-    warped = cv2.warpAffine(source, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)  # type: ignore[call-overload]
+    warped = cv2.warpAffine(source, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
     return np.asarray(warped, dtype=np.uint8)
 
 
@@ -105,15 +101,6 @@ def _recolour(image: Image, how: Augmentation, rng: np.random.Generator) -> Imag
     if rng.random() < how.blur:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5))), dtype=np.uint8)
     if rng.random() < how.noise:
-        grain = rng.normal(0, rng.uniform(2, 10), image.shape[:2] + (1,)).astype(np.float32)
+        grain = rng.normal(0, rng.uniform(2, 10), (*image.shape[:2], 1)).astype(np.float32)
         image = (image + grain).clip(0, 255).astype(np.uint8)
     return image
-
-
-def normalise(images: Image, spec: ModelSpec) -> Tensor:
-    """Turn NHWC uint8 BGR images into the NCHW float32 tensor that `spec` describes (channels-last in memory)."""
-    x = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC -> NCHW
-    if spec.channels == "RGB":
-        x = x.flip(1)
-    mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
-    return (x.float().mul_(spec.scale).sub_(mean).div_(std)).contiguous(memory_format=torch.channels_last)

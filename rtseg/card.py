@@ -1,0 +1,82 @@
+"""CARD.md of a model package, written from its spec and its measured scores: no number in it is typed by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from rtseg.spec import ModelSpec, read_spec, write_text
+
+__all__ = ["digest", "write_card"]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_card(package: Path) -> None:
+    """Write `CARD.md` of a package folder out of `spec.json` and, if it belongs to this model.onnx, `eval.json`."""
+    spec = read_spec((package / "spec.json").read_bytes(), str(package / "spec.json"))
+    model = package / "model.onnx"
+    scores: dict[str, Any] | None = None
+    if (package / "eval.json").is_file():
+        scores = json.loads((package / "eval.json").read_text(encoding="utf-8"))
+        if scores is not None and scores.get("sha256") != digest(model):
+            scores = None  # of an earlier model
+    write_text(package / "CARD.md", _card(spec, model.stat().st_size, scores))
+
+
+def _card(spec: ModelSpec, size: int, scores: dict[str, Any] | None) -> str:
+    recipe = spec.provenance.get("recipe", {})
+    lines = [
+        f"# {spec.name}",
+        "",
+        "Written by `rtseg export` and `rtseg eval`.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| network | {spec.network} |",
+        f"| classes | {', '.join(spec.classes)} |",
+        f"| input | {spec.channels} {spec.dtype}, {spec.layout}, sides multiples of {spec.multiple}, "
+        f"short side {spec.short_side} by default |",
+        f"| output | {spec.output_kind} at 1/{spec.output_stride} of the input's size |",
+        f"| file | model.onnx, {size / 1e6:.1f} MB |",
+        f"| licence | {spec.licence} |",
+        f"| trained on | {spec.provenance.get('data', 'unknown')} |",
+        f"| initial weights | {spec.provenance.get('initial_weights', 'unknown')} |",
+        f"| training | {spec.provenance.get('steps', 0)} steps of {recipe.get('batch', '?')} images, "
+        f"{spec.provenance.get('minutes', 0)} minutes on a {spec.provenance.get('device', 'unknown')} |",
+        f"| code | revision {spec.provenance.get('revision', 'unknown')}, torch {spec.provenance.get('torch')} |",
+        "",
+        "## Scores",
+        "",
+    ]
+    return "\n".join(lines + (_scores(scores) if scores else ["Not evaluated yet: run `rtseg eval`."])) + "\n"
+
+
+def _scores(scores: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{scores['images']} images of {scores['data']}/{scores['split']} through the whole pipeline "
+        f"({scores['backend']}, {scores['precision']}, network input {scores['network_size'][0]}x"
+        f"{scores['network_size'][1]}); void is not scored.",
+        "",
+        "| mIoU | pixel accuracy | boundary F-score |",
+        "| --- | --- | --- |",
+        f"| {scores['miou']:.4f} | {scores['pixel_accuracy']:.4f} | {scores['boundary_f']:.4f} |",
+        "",
+        "| class | IoU | boundary F-score |",
+        "| --- | --- | --- |",
+    ]
+    for name, values in scores["classes"].items():
+        cells = ["not in the data" if values[key] is None else f"{values[key]:.4f}" for key in ("iou", "boundary_f")]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    if scores["split"] == "val":
+        lines += [
+            "",
+            "CamVid's val split is a part of a drive that is also in train (same street, same light): expect less on "
+            "another drive.",
+        ]
+    return lines

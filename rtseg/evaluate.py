@@ -1,0 +1,106 @@
+"""Score a model on labelled images through the pipeline's own preprocess, backend and labels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtseg.card import digest, write_card
+from rtseg.errors import ModelError
+from rtseg.segmenter import Segmenter
+from rtseg.spec import find_package, write_text
+from rtseg.training.data import CAMVID, CamVid
+from rtseg.training.metrics import BoundaryScore, Confusion
+
+__all__ = ["evaluate", "main", "write_scores"]
+
+
+def evaluate(segmenter: Segmenter, *, data: Path, split: str = "val", limit: int | None = None) -> dict[str, Any]:
+    """Label the images of a CamVid split and return the scores, ready for JSON.
+
+    mIoU, IoU per class, pixel accuracy and the boundary F-score (tolerance 0.75 % of the diagonal), void left out.
+    Errors: ConfigError for the data, ModelError for a model with other classes.
+    """
+    spec = segmenter.spec
+    if spec.classes != CAMVID.classes:
+        raise ModelError(
+            f"model {spec.name} has the classes {', '.join(spec.classes)}; CamVid's labels are "
+            f"{', '.join(CAMVID.classes)}"
+        )
+    dataset = CamVid(data, split, limit)
+    confusion = Confusion(len(spec.classes), CAMVID.ignore_index)
+    boundary = BoundaryScore(len(spec.classes), CAMVID.ignore_index)
+    for image, truth in zip(dataset.images, dataset.labels, strict=True):
+        labels = segmenter(image)
+        confusion.add(labels, truth)
+        boundary.add(labels, truth)
+    return {
+        "model": spec.name,
+        "backend": segmenter.backend.name,
+        "device": segmenter.backend.device,
+        "precision": segmenter.backend.precision,
+        "data": data.resolve().name,
+        "split": split,
+        "images": len(dataset),
+        "network_size": list(segmenter.fit(dataset.labels[0].shape[:2]).network),
+        "miou": confusion.mean_iou(),
+        "pixel_accuracy": confusion.pixel_accuracy(),
+        "boundary_f": boundary.mean(),
+        "classes": {
+            name: {"iou": _number(iou), "boundary_f": _number(score)}
+            for name, iou, score in zip(spec.classes, confusion.iou(), boundary.scores(), strict=True)
+        },
+    }
+
+
+def write_scores(scores: dict[str, Any], out: Path, model: str) -> None:
+    """Write scores as JSON with the hash of the model file; as `eval.json` of its package they also renew CARD.md."""
+    path = find_package(model).path
+    write_text(out, json.dumps({**scores, "sha256": digest(path)}, indent=2) + "\n")
+    if out.name == "eval.json" and out.resolve().parent == path.resolve().parent:
+        write_card(path.parent)
+
+
+def _number(value: np.float64) -> float | None:
+    """A score for JSON, which knows no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def main(args: argparse.Namespace) -> int:
+    """`rtseg eval`, with its parsed flags."""
+    from rtseg.cli import RUN_FIELDS, given, spec_fields
+    from rtseg.config import RunConfig, from_mapping, parse_size
+    from rtseg.runner import open_model
+
+    fields = {**given(args, RUN_FIELDS), "input": str(args.data), "spec_fields": spec_fields(args)}
+    config = from_mapping(fields, RunConfig, "command line")
+    with open_model(config) as backend:
+        segmenter = Segmenter(
+            backend,
+            size=parse_size(config.size) if config.size else None,
+            short_side=config.short_side,
+            mode=config.fit,
+            ignore=config.ignore_class,
+            antialias=config.antialias,
+        )
+        scores = evaluate(segmenter, data=args.data, split=args.split, limit=args.limit)
+    if args.out:
+        write_scores(scores, args.out, config.model)
+    print(json.dumps(scores, indent=2) if args.json else table(scores))
+    return 0
+
+
+def table(scores: dict[str, Any]) -> str:
+    """The scores as lines of text."""
+    lines = [f"{'class':<16} {'IoU':>7} {'boundary F':>11}"]
+    for name, values in scores["classes"].items():
+        iou, score = ("-" if value is None else f"{value:.4f}" for value in (values["iou"], values["boundary_f"]))
+        lines.append(f"{name:<16} {iou:>7} {score:>11}")
+    lines.append(f"{'mean':<16} {scores['miou']:>7.4f} {scores['boundary_f']:>11.4f}")
+    lines.append(f"pixel accuracy {scores['pixel_accuracy']:.4f} on {scores['images']} images of {scores['split']}")
+    return "\n".join(lines)
