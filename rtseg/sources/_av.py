@@ -26,18 +26,19 @@ __all__ = ["Decoder", "Timeline", "source_errors", "upright"]
 @contextmanager
 def source_errors(shown: str, patience: float | None = None) -> Iterator[None]:
     """Turn PyAV's errors into SourceError about `shown`; `patience` is the timeout in seconds, for the message."""
+    begin = time.monotonic()
     try:
         yield
     except av.FFmpegError as exc:
+        # Some protocols give the interruption by PyAV's timeout another name.
+        late = isinstance(exc, av.error.ExitError) or time.monotonic() - begin >= (patience or math.inf)
         # PyAV keeps the URL with its password as a third argument; a traceback must not print it.
         exc.args = exc.args[:2]
-        raise SourceError(f"{shown}: {reason(exc, patience)}") from exc
+        raise SourceError(f"{shown}: {f'no data for {patience:g} s' if late and patience else reason(exc)}") from exc
 
 
-def reason(exc: av.FFmpegError, patience: float | None = None) -> str:
+def reason(exc: av.FFmpegError) -> str:
     """What went wrong, in a few words."""
-    if isinstance(exc, av.error.ExitError):
-        return f"no data for {patience:g} s" if patience else "interrupted"
     if isinstance(exc, av.error.InvalidDataError):
         return "not a readable video (damaged, cut off at its start, or not a video at all)"
     return (exc.strerror or type(exc).__name__).lower()
@@ -108,8 +109,7 @@ class Decoder:
         failure: SourceError | None = None
         while not self._stop.is_set():
             try:
-                with source_errors(self.shown, self._timeouts[1] if self._timeouts else None):
-                    packet = next(packets, None)
+                packet = self._next(packets)
             except SourceError as exc:
                 packet, failure = None, exc
             if packet is None and failure is None:
@@ -124,6 +124,16 @@ class Decoder:
                 raise failure
             if time.monotonic() - since > patience:
                 raise SourceError(f"{self.shown}: data came, but no picture for {patience:g} s")
+
+    def _next(self, packets: Iterator[av.Packet[av.VideoStream]]) -> av.Packet[av.VideoStream] | None:
+        """The next packet, None at the end."""
+        patience, begin = self._timeouts[1] if self._timeouts else None, time.monotonic()
+        with source_errors(self.shown, patience):
+            packet = next(packets, None)
+        # HLS calls it the end of the stream when its wait for a new segment is interrupted.
+        if patience is not None and (packet is None or not packet.size) and time.monotonic() - begin >= patience:
+            raise SourceError(f"{self.shown}: no data for {patience:g} s")
+        return packet
 
     def _decode(self, packet: av.Packet[av.VideoStream] | None) -> list[av.VideoFrame]:
         """The pictures that `packet` completes; None asks for those that the decoder still holds."""
