@@ -40,7 +40,9 @@ def one_line(error: BaseException) -> str:
         if "No conversion rule" in line or "While validating" in line:
             text = line
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"^Load model from .* failed: ?", "", text)
     text = re.sub(r"/?[\w./-]+\.(cc|cpp|h|hpp):\d+ ?", "", text)
+    text = re.sub(r"[\w:]+::\w+\(.*\) (?=[A-Z])", "", text)  # a C++ signature
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 

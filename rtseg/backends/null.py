@@ -30,6 +30,7 @@ NULL_SPEC = ModelSpec(
 )
 """What `--backend null` runs when no model is given: four vertical bands."""
 WIN, LOSE = 8.0, -8.0
+KEPT_SIZES = 8
 
 Answer = NDArray[Any] | Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -130,5 +131,7 @@ class NullBackend:
         if self._answer is not None:
             return self._answer
         if size not in self._bands:
+            if len(self._bands) >= KEPT_SIZES:
+                self._bands.clear()
             self._bands[size] = bands(self.spec, size)
         return self._bands[size]

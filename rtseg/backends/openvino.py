@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
@@ -111,7 +112,7 @@ class OpenVINOBackend:
         depth: int = 1,
     ) -> None:
         self.spec, self.depth = spec, depth
-        self._pending: InFlight[tuple[Any, _Compiled, NDArray[Any] | None]] = InFlight(self.name, depth)
+        self._pending: InFlight[tuple[Any, _Compiled, NDArray[Any] | None, NDArray[Any]]] = InFlight(self.name, depth)
         self._core = ov.Core()
         target = _device(self._core, device)
         self._target, self.device = target, target.lower()
@@ -156,11 +157,12 @@ class OpenVINOBackend:
             out = self._ring.next(compiled.shape, compiled.dtype)
             request.set_output_tensor(compiled.output, ov.Tensor(out, shared_memory=True))
         request.start_async()
-        self._pending.push((request, compiled, out))
+        # OpenVINO holds the tensor's address, not the array: this keeps it alive until it has been read.
+        self._pending.push((request, compiled, out, tensor))
 
     def collect(self) -> NDArray[np.float32] | NDArray[np.uint8]:
         """Wait for the oldest submitted one and return its output."""
-        request, compiled, out = self._pending.pop()
+        request, compiled, out, _ = self._pending.pop()
         _wait(request)
         if out is None:  # a shape that depends on the data: the request owns the memory
             out = np.array(request.get_output_tensor(compiled.output).data)
@@ -168,9 +170,10 @@ class OpenVINOBackend:
 
     def close(self) -> None:
         """Wait for what runs and free the compiled networks; a second time does nothing."""
-        for request, _, _ in self._pending.close():
-            request.cancel()
-            request.wait_for(int(WAIT_S * 1000))
+        for request, *_ in (left := self._pending.close()):  # whose tensors must live until their requests are done
+            with contextlib.suppress(RuntimeError):  # the failure of an answer that nobody collects
+                request.wait_for(int(WAIT_S * 1000))
+        left.clear()
         self._compiled.clear()
 
     def _for(self, size: tuple[int, int]) -> _Compiled:
