@@ -338,10 +338,17 @@ def export_command(args: argparse.Namespace) -> int:
 
 
 def check_command(args: argparse.Namespace) -> int:
-    """`rtseg check`."""
-    from rtseg import check
+    """`rtseg check`; exits with 1 when no backend works."""
+    from rich.console import Console
 
-    raise NotImplementedError(check)
+    from rtseg.check import check, print_check
+
+    report = check()
+    if args.json:
+        print(json.dumps(report, indent=2))
+    else:
+        print_check(report, Console())
+    return 0 if report["ok"] else 1
 
 
 def models_command(args: argparse.Namespace) -> int:
