@@ -370,13 +370,13 @@ def all_same16(typing: Any, array: Any, index: Any) -> Any:
 
 # 2**f on (-1, 0]: ln(2)**k / k!, with the first coefficient exactly 1 so that exp_negative(0) is 1.
 _POWERS = [1.0]
-for _k in range(1, 9):
+for _k in range(1, 7):
     _POWERS.append(_POWERS[-1] * 0.6931471805599453 / _k)
 
 
 @intrinsic
 def exp_negative(typing: Any, value: Any) -> Any:
-    """exp of lanes that are zero or less, to 3e-7 of the result; below -80 it is exp(-80)."""
+    """exp of lanes that are zero or less, to 2e-5 of the result; below -80 it is exp(-80)."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         floats = F8.llvm

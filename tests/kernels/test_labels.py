@@ -164,6 +164,18 @@ def test_confidence(
     np.testing.assert_array_equal(found, cpu.labels(logits, size, fit=place))
 
 
+@pytest.mark.parametrize("rivals", [1, 7])
+def test_confidence_where_it_rounds_to_255(rivals: int) -> None:
+    lead = np.linspace(3, 10, 500, dtype=np.float32)[None].repeat(3, 0)
+    logits = np.concatenate([np.zeros((rivals, 3, 500), np.float32), lead[None]])
+    level = np.empty((6, 1500), np.uint8)
+    assert (cpu.labels(logits, (6, 1500), confidence=level) == rivals).all()
+    expected = 255 / (1 + rivals * np.exp(-upsampled(logits, (6, 1500))[0][-1]))
+    assert np.abs(level - expected).max() <= 0.51
+    assert level.min() < 245
+    assert level.max() == 255
+
+
 @quick
 @given(seeds, grids, frames)
 def test_probabilities(seed: int, grid: tuple[int, int], size: tuple[int, int]) -> None:
