@@ -6,6 +6,7 @@ The published tables are data files in `rtseg/palettes/`, one `R G B name` line 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +92,7 @@ def build(name: str, rows: list[Row], names: tuple[str, ...], spec: ModelSpec) -
     if names and all(known.lower() in ids for known in spec.classes):
         chosen = [ids[known.lower()] for known in spec.classes]
         rows = [rows[index] for index in chosen]
-    taken = {row[:3] for row in rows}
-    spare = (row for row in voc_colormap() if row not in taken)
+    spare = _spare({row[:3] for row in rows})
     rows = rows + [next(spare) for _ in range(ENTRIES - len(rows))]
     colors = np.array([row[2::-1] for row in rows], np.uint8)
     alpha = np.array([row[3] if len(row) == 4 else -1 for row in rows], np.int16)
@@ -154,9 +154,14 @@ def published(stem: str) -> tuple[list[Row], tuple[str, ...]]:
     keeps the published colour.
     """
     rows, names = read_colors(FOLDER / f"{stem}.txt")
-    taken = set(rows)
-    spare = (row for row in voc_colormap() if row not in taken)
+    spare = _spare(set(rows))
     return [row if row not in rows[:index] else next(spare) for index, row in enumerate(rows)], names
+
+
+def _spare(taken: set[Row]) -> Iterator[Row]:
+    """VOC colours that are not taken, black last: a black class would look like none."""
+    first, *others = voc_colormap()
+    return (row for row in [*others, first] if row not in taken)
 
 
 def _lines(path: Path, kind: str) -> list[str]:

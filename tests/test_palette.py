@@ -97,8 +97,8 @@ def test_colors_file_in_both_styles_with_comments_alpha_and_names(tmp_path: Path
     palette = resolve_palette(str(file), spec(("a", "b", "c", "d")))
     assert palette.colors[:4].tolist() == [[30, 20, 10], [60, 50, 40], [90, 80, 70], [3, 2, 1]]
     assert palette.alpha[:5].tolist() == [-1, -1, 100, 0, -1]
-    assert palette.colors[4].tolist() == [0, 0, 0]
-    assert palette.colors[5].tolist() == [0, 0, 128]
+    assert palette.colors[4].tolist() == [0, 0, 128]
+    assert len({tuple(color) for color in palette.colors.tolist()}) == 256
 
 
 def test_a_named_colors_file_is_applied_by_name(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def _foreign(path: Path, encoder: str) -> Iterator[None]:
     """FFmpeg's errors as SinkErrors of one line."""
     try:
         yield
-    except (av.error.FFmpegError, OSError) as exc:
+    except (av.error.FFmpegError, OSError, ValueError) as exc:  # ValueError: a codec that the container cannot hold
         if isinstance(exc, OSError) and exc.errno in DISK_ERRORS:
             raise disk_error(path, exc.errno, exc.strerror or str(exc)) from exc
         text = " ".join(str(exc).split())
