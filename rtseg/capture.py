@@ -118,8 +118,11 @@ class Capture:
                 self._info = source.info
                 self._mailbox = Mailbox(self.policy)
                 self._opened.set()
-                for frame in source:
-                    if self._closing.is_set() or not self._mailbox.put(frame):
+                frames = iter(source)
+                # A frame is read when there is room for it, so that it does not grow old before it is even queued.
+                while self._mailbox.wait_for_room() and not self._closing.is_set():
+                    frame = next(frames, None)
+                    if frame is None or not self._mailbox.put(frame):
                         break
                     del frame  # the mailbox and the consumer hold what is alive
         except BaseException as exc:  # noqa: BLE001 - handed to the consumer, which re-raises it

@@ -43,6 +43,14 @@ class Mailbox(Generic[T]):
         self._closed = False
         self.drops = 0
 
+    def wait_for_room(self) -> bool:
+        """Wait until `put` would not block; False if the box was closed. Call it before making an item that can age."""
+        with self._changed:
+            if self._kind == "wait":
+                while len(self._items) >= self._capacity and not self._closed:
+                    self._changed.wait(POLL_SECONDS)
+            return not self._closed
+
     def put(self, item: T) -> bool:
         """Add an item; False if the box was closed, and the item is then not in it."""
         with self._changed:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -269,6 +270,31 @@ def test_a_permission_that_is_missing(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "cannot be read: permission denied" in done.stderr
+
+
+def test_a_stream_that_never_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.mp4"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://user:secret@127.0.0.1:{server.getsockname()[1]}/live"
+        assert run(url, out, "--open-timeout", "0.5", "--reconnect", "0", *QUICK) == 1
+    line = error_line(capsys)
+    assert "no data for 0.5 s" in line
+    assert "secret" not in line
+    assert not out.exists()
+
+
+def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    try:
+        assert run("synthetic:drive", disk / "out.mp4", "--length", "60", "--crf", "1", *QUICK) == 1
+        assert "the disk is full" in error_line(capsys)
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 # ---- signals, in real processes
