@@ -105,14 +105,15 @@ def _input(model: OnnxFile, wanted: str | None) -> TensorInfo:
     if wanted not in (None, source.name):
         raise ModelError(f"{model.path} has no input '{wanted}': {nearest(str(wanted), [source.name])}")
     dims = source.dims
-    if dims is not None and len(dims) != 4:
+    if dims is None or len(dims) != 4:
+        count = "an unknown number of" if dims is None else len(dims)
         raise ModelError(
-            f"{model.path}: input {source} has {len(dims)} dimensions, an image has 4 (1x3xHxW or 1xHxWx3): "
-            "give a segmentation model"
+            f"{model.path}: input {source} has {count} dimensions, an image has 4 (1x3xHxW or 1xHxWx3): "
+            "re-export, or give a segmentation model"
         )
     if source.dtype not in INPUT_DTYPES:
         raise ModelError(f"{model.path}: input {source} must be {', '.join(INPUT_DTYPES)}: re-export with one of them")
-    if dims is not None and isinstance(dims[0], int) and dims[0] != 1:
+    if isinstance(dims[0], int) and dims[0] != 1:
         raise ModelError(
             f"{model.path}: the batch of input {source} is fixed at {dims[0]}: re-export with batch 1 or dynamic"
         )

@@ -61,14 +61,17 @@ def find_output(
 
 
 def grid_strides(size: Size, grid: Size) -> list[int]:
-    """Input pixels per output pixel that explain an output of size `grid`, the likeliest first; empty if none does."""
+    """Input pixels per output pixel that explain an output of size `grid`, the likeliest first; empty if none does.
+
+    A stride that does not divide the size (rounded up or down by the network) is believed for powers of two only.
+    """
 
     def fits(side: int, cells: int, stride: int) -> bool:
-        return cells in (side // stride, -(-side // stride))
+        rounded = stride & (stride - 1) == 0
+        return cells * stride == side or (rounded and cells in (side // stride, -(-side // stride)))
 
-    strides = range(1, min(size) + 1)
-    found = [s for s in strides if fits(size[0], grid[0], s) and fits(size[1], grid[1], s)]
-    return sorted(found, key=lambda s: (bool(size[0] % s or size[1] % s), bool(s & (s - 1)), s))
+    found = [s for s in range(1, min(size) + 1) if fits(size[0], grid[0], s) and fits(size[1], grid[1], s)]
+    return sorted(found, key=lambda s: (size[0] % s + size[1] % s > 0, s))
 
 
 def _read(model: OnnxFile, info: TensorInfo, size: Size, input_layout: str, known: Mapping[str, Any]) -> Output:
