@@ -63,6 +63,11 @@ def load(table: Table, name: str, kind: str) -> Any:
             raise
         install = f"pip install 'rtseg[{extra}]'" if extra else f"pip install {exc.name}"
         raise MissingExtra(f"{kind} '{name}' needs {exc.name}: {install}") from exc
+    except (ImportError, OSError) as exc:
+        if isinstance(exc, ImportError) and (exc.name or "").split(".")[0] == "rtseg":
+            raise
+        # The package is there, a system library that it loads is not.
+        raise MissingExtra(f"{kind} '{name}' does not load: {' '.join(str(exc).split())}") from exc
 
 
 def require(package: str, what: str, extra: str) -> None:
