@@ -299,12 +299,9 @@ def is_cold() -> bool:
     """Whether a kernel has yet to be compiled on this machine, as far as the names of the cached files tell."""
     version = f"py{sys.version_info.major}{sys.version_info.minor}"
     for kernel in _KERNELS:
-        if kernel.signatures:
-            continue
-        source = Path(inspect.getfile(kernel.py_func))
-        folder = kernel.stats.cache_path
-        found = Path(folder).glob(f"{source.stem}.{kernel.__name__}-*.{version}.nbi") if folder else ()
-        if not any(entry.stat().st_mtime >= source.stat().st_mtime for entry in found):
+        folder, function = kernel.stats.cache_path, kernel.py_func
+        name = f"{Path(inspect.getfile(function)).stem}.{function.__qualname__}-*.{version}.nbi"
+        if not kernel.signatures and not (folder and any(Path(folder).glob(name))):
             return True
     return False
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from rtseg.kernels.jit import jit
 from rtseg.kernels.simd import (
     any_set,
     exp_negative,
     greater,
-    jit,
     load8,
     maximum,
     scatter8,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.kernels.jit import jit
 from rtseg.kernels.simd import (
     all_same16,
     any_byte,
     copy_pixel,
     higher_bytes,
-    jit,
     load_bytes,
     load_u8,
     load_u16,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtseg.kernels.simd import convert_u8, fetch4, jit, lane, lanes0, lanes1, lanes2, load4, splat, store
+from rtseg.kernels.jit import jit
+from rtseg.kernels.simd import convert_u8, fetch4, lane, lanes0, lanes1, lanes2, load4, splat, store
 from rtseg.kernels.typing import F32s, I32s, U8s
 
 __all__ = ["resize_rows"]

@@ -4,17 +4,15 @@ LLVM vectorises long loops by itself, but a grid cell is 8 to 40 pixels wide, to
 The vectors here are plain LLVM vectors, so any CPU runs them: registers narrower than a vector are used in pairs.
 Nothing is contracted to fused multiply-add and nothing reassociated, so results do not depend on the CPU's width.
 
-Array arguments are one-dimensional and contiguous; indices are not checked. Numba's on-disk cache of a kernel is
-renewed when the kernel's own file changes, not when this one does: after an edit here, touch those that import it.
+Array arguments are one-dimensional and contiguous; indices are not checked.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-import numba
 from llvmlite import ir
 from numba.core import types
 from numba.core.extending import intrinsic as _intrinsic
@@ -32,7 +30,6 @@ __all__ = [
     "exp_negative",
     "fetch4",
     "greater",
-    "jit",
     "lane",
     "lanes0",
     "lanes1",
@@ -53,20 +50,10 @@ __all__ = [
     "truncate",
 ]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 LANES = 8
 """Pixels per vector in the label kernel."""
 
 F32, I32, I16, I8 = ir.FloatType(), ir.IntType(32), ir.IntType(16), ir.IntType(8)
-
-
-def jit(function: Function) -> Function:
-    """Compile on first call, run without the GIL, keep the machine code on disk where a folder for it is writable."""
-    try:
-        compiled = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # Numba found neither the package's folder nor the user's cache folder writable.
-        compiled = numba.njit(nogil=True, error_model="numpy")(function)
-    return cast(Function, compiled)
 
 
 intrinsic = cast(Callable[[Callable[..., Any]], Callable[..., Any]], _intrinsic)

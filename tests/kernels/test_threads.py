@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -13,7 +15,8 @@ import pytest
 
 from rtseg.errors import ConfigError
 from rtseg.geometry import fit
-from rtseg.kernels import cpu, simd
+from rtseg.kernels import cpu
+from rtseg.kernels.jit import jit
 from rtseg.kernels.threads import set_threads, spread, threads
 from rtseg.spec import ModelSpec
 
@@ -130,8 +133,30 @@ def test_no_folder_for_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(numba, "njit", njit)
 
-    @simd.jit
+    @jit
     def double(value: int) -> int:
         return 2 * value
 
     assert double(21) == 42
+
+
+KERNEL = """
+from rtseg.kernels.jit import jit
+
+@jit
+def answer(value):
+    return value + {number}
+"""
+
+
+def test_a_changed_kernel_file_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    names = []
+    for number in (1, 2):
+        (tmp_path / f"kernel_{number}.py").write_text(KERNEL.format(number=number))
+        kernel = importlib.import_module(f"kernel_{number}").answer
+        assert kernel(40) == 40 + number
+        names.append(kernel.py_func.__qualname__)
+    assert names[0] != names[1]
+    assert all(name.startswith("answer_") for name in names)
+    assert len(list((tmp_path / "__pycache__").glob("*.nbi"))) == 2
