@@ -13,31 +13,38 @@ import re
 import socket
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rtseg.errors import SinkError
 
-__all__ = ["screen_size"]
+__all__ = ["screen"]
 
 INSTEAD = "use --headless, or an output file such as out.mp4"
 TIMEOUT = 3.0
 COOKIE = b"MIT-MAGIC-COOKIE-1"
 
 
-def screen_size() -> tuple[int, int] | None:
+@contextmanager
+def screen() -> Iterator[tuple[int, int] | None]:
     """The screen's (height, width) in pixels, None where it is not X11 (macOS, Windows) and can be assumed to be there.
 
-    Errors: SinkError where a window would not open.
+    Open the first window inside: the connection is held until then, because an X server without other clients (Xvfb)
+    restarts itself when one leaves, and would refuse Qt meanwhile. Errors: SinkError where a window would not open.
     """
-    if not sys.platform.startswith("linux"):
-        return None
-    if not _check_plugin(os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH"), os.environ.get("QT_QPA_PLATFORM", "xcb")):
-        return None
+    if not sys.platform.startswith("linux") or not _check_plugin(
+        os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH"), os.environ.get("QT_QPA_PLATFORM", "xcb")
+    ):
+        yield None
+        return
     display = os.environ.get("DISPLAY", "")
     if not display:
         why = "OpenCV's windows need X11 (XWayland)" if os.environ.get("WAYLAND_DISPLAY") else "DISPLAY is not set"
         raise SinkError(f"no screen to open a window on: {why}: {INSTEAD}")
-    return ask_server(display, os.environ.get("XAUTHORITY") or str(Path.home() / ".Xauthority"))
+    server, size = ask_server(display, os.environ.get("XAUTHORITY") or str(Path.home() / ".Xauthority"))
+    with server:
+        yield size
 
 
 def _check_plugin(folder: str | None, platform: str) -> bool:
@@ -55,8 +62,8 @@ def _check_plugin(folder: str | None, platform: str) -> bool:
     return name == "xcb"
 
 
-def ask_server(display: str, authority: str) -> tuple[int, int]:
-    """The (height, width) of an X server's first screen. Errors: SinkError where it does not let us in."""
+def ask_server(display: str, authority: str) -> tuple[socket.socket, tuple[int, int]]:
+    """A connection to an X server and its first screen's (height, width). Errors: SinkError where it refuses."""
     match = re.fullmatch(r"(?:(?:[a-z]+/)?([^:]*|\[[^\]]*\]):)(\d+)(?:\.\d+)?", display)
     if match is None:
         raise SinkError(f"no screen to open a window on: DISPLAY={display} is not of the form host:0: {INSTEAD}")
@@ -64,18 +71,21 @@ def ask_server(display: str, authority: str) -> tuple[int, int]:
     answer = "no answer"
     for cookie in [*_cookies(authority, match[2].encode()), b""]:
         try:
-            with _connect(host, number) as server:
-                name = COOKIE if cookie else b""
-                request = struct.pack("<cxHHHHxx", b"l", 11, 0, len(name), len(cookie)) + _padded(name)
-                server.sendall(request + _padded(cookie))
-                status, _, _, words = struct.unpack("<BxHHH", _receive(server, 8))
-                body = _receive(server, 4 * words)
-        except (OSError, EOFError) as exc:
-            answer = str(exc) or type(exc).__name__
+            server = _connect(host, number)
+        except OSError as exc:
+            answer = str(exc)
             continue
-        if status == 1:
-            return _first_screen(body)
-        answer = " ".join(body.split(b"\0")[0].decode("latin-1").split()) or "it refused"
+        with ExitStack() as stack:
+            stack.enter_context(server)
+            try:
+                accepted, body = _introduce(server, cookie)
+            except (OSError, EOFError, struct.error) as exc:
+                answer = str(exc) or type(exc).__name__
+                continue
+            if accepted:
+                stack.pop_all()
+                return server, _first_screen(body)
+            answer = " ".join(body.split(b"\0")[0].decode("latin-1").split()) or "it refused"
     raise SinkError(f"no screen to open a window on: X server {display}: {answer}: {INSTEAD}")
 
 
@@ -93,6 +103,15 @@ def _connect(host: str, number: int) -> socket.socket:
             server.close()
             failure = exc
     raise failure
+
+
+def _introduce(server: socket.socket, cookie: bytes) -> tuple[bool, bytes]:
+    """Set the connection up: whether the server accepts it, and the rest of its answer."""
+    name = COOKIE if cookie else b""
+    request = struct.pack("<cxHHHHxx", b"l", 11, 0, len(name), len(cookie)) + _padded(name)
+    server.sendall(request + _padded(cookie))
+    status, _, _, words = struct.unpack("<BxHHH", _receive(server, 8))
+    return status == 1, _receive(server, 4 * words)
 
 
 def _first_screen(body: bytes) -> tuple[int, int]:

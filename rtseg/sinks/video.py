@@ -128,7 +128,7 @@ class VideoSink:
             if self._stream is None:
                 self._open(result.overlay)
             self._encode(self._picture(result.overlay), self._timeline.tick(result.frame))
-        except BaseException:
+        except SinkError:
             self._discard()
             raise
 
@@ -179,7 +179,7 @@ class VideoSink:
             )
             image = canvas
         if height % 2 or width % 2:
-            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         return image
 
     def _encode(self, image: Image, tick: int) -> None:

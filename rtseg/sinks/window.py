@@ -18,7 +18,7 @@ from rtseg.errors import SinkError, StopRun
 from rtseg.frame import Image, Result, StreamInfo
 from rtseg.palette import resolve_palette
 from rtseg.render import Hud, Renderer, View
-from rtseg.sinks._display import screen_size
+from rtseg.sinks._display import screen
 from rtseg.sinks._files import write_whole
 from rtseg.spec import ModelSpec
 
@@ -70,14 +70,15 @@ class WindowSink:
         }
 
     def __enter__(self) -> Self:
-        self._screen = screen_size() or self._screen
-        try:
-            cv2.namedWindow(self._name, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-            cv2.setWindowTitle(self._name, f"rtseg: {self._title}")
-        except cv2.error as exc:
-            raise SinkError(
-                "this OpenCV was built without windows: pip install opencv-python (not -headless), or use --headless"
-            ) from exc
+        with screen() as size:
+            self._screen = size or self._screen
+            try:
+                cv2.namedWindow(self._name, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+                cv2.setWindowTitle(self._name, f"rtseg: {self._title}")
+            except cv2.error as exc:
+                raise SinkError(
+                    "this OpenCV has no windows: pip install opencv-python (not -headless), or use --headless"
+                ) from exc
         self._open = True
         LOG.info("keys in the window: %s", HELP)
         return self

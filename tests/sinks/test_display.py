@@ -16,9 +16,15 @@ import pytest
 
 from rtseg.errors import SinkError
 from rtseg.sinks import _display
-from rtseg.sinks._display import ask_server, screen_size
+from rtseg.sinks._display import screen
 
 COOKIE = bytes(range(16))
+
+
+def ask(display: str, file: str) -> tuple[int, int]:
+    connection, size = _display.ask_server(display, file)
+    connection.close()
+    return size
 
 
 def authority(path: Path, *entries: tuple[bytes, bytes]) -> str:
@@ -66,7 +72,7 @@ def test_the_screens_size_is_read_and_the_cookie_of_this_display_presented(tmp_p
     with server(accepted(2560, 1440)) as (display, requests):
         number = display.split(":")[1].encode()
         file = authority(tmp_path / "auth", (b"9", b"x" * 16), (number, COOKIE))
-        assert ask_server(display, file) == (1440, 2560)
+        assert ask(display, file) == (1440, 2560)
     assert requests[0].endswith(b"MIT-MAGIC-COOKIE-1\0\0" + COOKIE)
 
 
@@ -76,22 +82,22 @@ def test_a_refusal_is_told(tmp_path: Path) -> None:
         server(struct.pack("<BBHHH", 0, 22, 11, 0, len(reason) // 4) + reason) as (display, _),
         pytest.raises(SinkError, match=r"X server .*: Authorization required: use --headless") as caught,
     ):
-        ask_server(display, str(tmp_path / "none"))
+        ask(display, str(tmp_path / "none"))
     assert "\n" not in str(caught.value)
 
 
 def test_a_server_that_hangs_up_and_one_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with server(b"") as (display, _), pytest.raises(SinkError, match=r"closed the connection|reset"):
-        ask_server(display, str(tmp_path / "none"))
+        ask(display, str(tmp_path / "none"))
     monkeypatch.setattr(_display, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(SinkError, match="timed out"):
-        ask_server(f"127.0.0.1:{listener.getsockname()[1] - 6000}", str(tmp_path / "none"))
+        ask(f"127.0.0.1:{listener.getsockname()[1] - 6000}", str(tmp_path / "none"))
 
 
 @pytest.mark.parametrize("text", ["nonsense", "host:", ":x", ":0.0.0"])
 def test_a_malformed_display(text: str) -> None:
     with pytest.raises(SinkError, match="is not of the form host:0"):
-        ask_server(text, "none")
+        ask(text, "none")
 
 
 def test_wayland_alone_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,12 +106,13 @@ def test_wayland_alone_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     with pytest.raises(SinkError, match=r"OpenCV's windows need X11 \(XWayland\)"):
-        screen_size()
+        screen().__enter__()
 
 
 def test_elsewhere_than_linux_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
-    assert screen_size() is None
+    with screen() as size:
+        assert size is None
 
 
 def test_a_qt_platform_that_opencv_does_not_carry_and_one_that_does_not_load(tmp_path: Path) -> None:
@@ -133,8 +140,8 @@ def test_a_real_server_with_a_cookie(tmp_path: Path) -> None:
         try:
             with os.fdopen(reader) as answer:
                 number = answer.readline().strip()
-            assert ask_server(f":{number}.0", authority(tmp_path / "a", (number.encode(), COOKIE))) == (600, 800)
+            assert ask(f":{number}.0", authority(tmp_path / "a", (number.encode(), COOKIE))) == (600, 800)
             with pytest.raises(SinkError, match=r"X server :.*: .*: use --headless"):
-                ask_server(f":{number}", authority(tmp_path / "b", (number.encode(), b"z" * 16)))
+                ask(f":{number}", authority(tmp_path / "b", (number.encode(), b"z" * 16)))
         finally:
             process.terminate()
