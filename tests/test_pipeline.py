@@ -1,0 +1,163 @@
+"""The whole loop on the synthetic source, whose exact labels are known, with a null backend that returns them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from types import TracebackType
+
+import numpy as np
+import pytest
+
+from rtseg.backends.null import NullBackend, one_hot
+from rtseg.capture import Capture
+from rtseg.delivery import Delivery
+from rtseg.errors import BackendError, SourceError, StopRun
+from rtseg.frame import Frame, Result
+from rtseg.palette import resolve_palette
+from rtseg.pipeline import Pipeline, run
+from rtseg.render import Renderer, View
+from rtseg.segmenter import Segmenter
+from rtseg.sources.memory import MemorySource
+from rtseg.sources.synthetic import SyntheticSource
+from rtseg.spec import ModelSpec
+
+SIZE = (48, 80)
+SCENE = SyntheticSource("shapes", size=SIZE, length=12, seed=5)
+CLASSES = SCENE.classes
+SPEC = ModelSpec(name="exact", classes=CLASSES, short_side=48, multiple=8, output_stride=1)
+
+
+class Answers:
+    """Returns the exact labels of frame 0, 1, 2 … as scores."""
+
+    def __init__(self) -> None:
+        self.index = -1
+
+    def __call__(self, tensor: np.ndarray) -> np.ndarray:
+        self.index += 1
+        return one_hot(SCENE.render(self.index)[1], len(CLASSES))
+
+
+class Keep:
+    """A sink that keeps results."""
+
+    threaded = False
+
+    def __init__(self, needs: str = "", stop_after: int | None = None) -> None:
+        self.needs = frozenset(needs.split())
+        self.results: list[Result] = []
+        self.stop_after = stop_after
+
+    def __enter__(self) -> Keep:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def write(self, result: Result) -> None:
+        self.results.append(result)
+        if len(self.results) == self.stop_after:
+            raise StopRun
+
+
+def drive(source: object, sink: Keep, backend: NullBackend, limit: int | None = None) -> Pipeline:
+    view = View()
+    with ExitStack() as stack:
+        capture = stack.enter_context(Capture(source))  # type: ignore[arg-type]
+        renderer = Renderer(backend.spec, resolve_palette(None, backend.spec), view)
+        pipeline = Pipeline(capture, Segmenter(backend), renderer, None, sink.needs)  # type: ignore[arg-type]
+        delivery = Delivery([sink], "wait", pipeline.recorder.add_written)
+        pipeline.delivery = stack.enter_context(delivery)
+        run(pipeline, limit)
+    return pipeline
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_labels_through_the_whole_pipeline_are_exact_and_in_order(depth: int) -> None:
+    sink = Keep("labels")
+    source = SyntheticSource("shapes", size=SIZE, length=12, seed=5)
+    pipeline = drive(source, sink, NullBackend(spec=SPEC, answer=Answers(), depth=depth))
+    assert [result.frame.index for result in sink.results] == list(range(12))
+    for result in sink.results:
+        np.testing.assert_array_equal(result.labels, SCENE.render(result.frame.index)[1])
+        assert result.drops == 0
+        assert set(result.stages) == {"capture", "preprocess", "infer", "labels", "render", "sink"}
+    assert pipeline.recorder.summary()["capture_to_overlay_ms"]["samples"] == 12
+
+
+def test_results_hold_only_what_was_asked_for() -> None:
+    bare, full = Keep(), Keep("overlay areas confidence")
+    drive(MemorySource([SCENE.render(0)[0]]), bare, NullBackend(spec=SPEC))
+    drive(MemorySource([SCENE.render(0)[0]]), full, NullBackend(spec=SPEC))
+    assert (bare.results[0].overlay, bare.results[0].areas, bare.results[0].confidence) == (None, None, None)
+    result = full.results[0]
+    assert result.overlay is not None and result.overlay.shape == (*SIZE, 3)
+    assert result.areas is not None and result.areas.sum() == pytest.approx(1)
+    assert result.confidence is not None and result.confidence.max() > 250
+
+
+def test_the_overlay_is_the_blend_of_frame_and_class_colours() -> None:
+    sink = Keep("overlay")
+    picture, labels = SCENE.render(0)
+    drive(MemorySource([picture]), sink, NullBackend(spec=SPEC, answer=one_hot(labels, len(CLASSES))))
+    colors = resolve_palette(None, SPEC).colors.astype(float)
+    expected = (picture.astype(float) * (255 - 128) + colors[labels] * 128) / 255
+    assert np.abs(sink.results[0].overlay - expected).max() <= 1
+
+
+def test_a_limit_and_a_sink_that_stops_the_run() -> None:
+    limited, stopped = Keep(), Keep(stop_after=3)
+    drive(MemorySource([SCENE.render(0)[0]], count=50), limited, NullBackend(spec=SPEC), limit=4)
+    with pytest.raises(StopRun):
+        drive(MemorySource([SCENE.render(0)[0]], count=50), stopped, NullBackend(spec=SPEC))
+    assert (len(limited.results), len(stopped.results)) == (4, 3)
+
+
+def test_an_error_of_the_backend_ends_the_run() -> None:
+    sink = Keep()
+    with pytest.raises(BackendError, match="fails at frame 2"):
+        drive(MemorySource([SCENE.render(0)[0]], count=50), sink, NullBackend(spec=SPEC, fail_at=2))
+    assert len(sink.results) == 2
+
+
+class Breaks(MemorySource):
+    """Fails after its frames."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield from super().__iter__()
+        raise SourceError("the cable is out")
+
+
+def test_an_error_of_the_source_is_raised_after_the_frames_before_it() -> None:
+    sink = Keep()
+    with pytest.raises(SourceError, match="the cable is out"):
+        drive(Breaks([SCENE.render(0)[0]], count=3), sink, NullBackend(spec=SPEC))
+    assert len(sink.results) == 3
+
+
+def test_a_slow_network_behind_live_input_gets_the_newest_frame_and_counts_the_rest() -> None:
+    sink = Keep()
+    source = SyntheticSource("shapes", size=SIZE, rate=100, length=40, live=True)
+    pipeline = drive(source, sink, NullBackend(spec=SPEC, delay_ms=50))
+    indices = [result.frame.index for result in sink.results]
+    assert indices == sorted(set(indices))
+    assert indices[-1] == 39
+    assert len(indices) + pipeline.capture.drops == 40
+    assert pipeline.capture.drops >= 20
+    assert sink.results[-1].drops == pipeline.capture.drops
+    waits = [result.stages["capture"] for result in sink.results]
+    assert np.median(waits) < 40e6  # never a queue of old frames
+
+
+def test_stage_times_add_up_to_the_latency() -> None:
+    sink = Keep("overlay")
+    drive(MemorySource([SCENE.render(0)[0]], count=30), sink, NullBackend(spec=SPEC, delay_ms=5))
+    for result in sink.results:
+        inside = sum(result.stages[name] for name in ("capture", "preprocess", "infer", "labels", "render"))
+        assert inside <= result.latency_ns
+        assert result.latency_ns - inside < max(2e6, 0.2 * result.latency_ns)
+    assert time.monotonic_ns() > sink.results[-1].t_overlay
