@@ -40,7 +40,7 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	@mkdir -p bench-out
-	$(BIN)/python tools/bench_kernels.py --out bench-out/kernels.json
+	$(BIN)/python tools/bench_kernels.py --out bench-out/kernels.json --model pidnet-s-camvid
 	$(BIN)/python tools/bench_pipeline.py --out bench-out/pipeline.json
 
 clean:
