@@ -41,10 +41,11 @@ def redact(url: str) -> str:
     """`url` without the user, password and keys it may carry, for messages and logs."""
     scheme, mark, rest = url.partition("://")
     host, slash, path = rest.partition("/") if mark else ("", "", url)
-    # A password may itself contain @ or, carelessly, a slash; what is left of the last @ is never shown.
+    # What is left of the last @ is never shown, for a password may contain @; and where the part before the first slash
+    # ends in anything but a port, the password contains that slash.
     if "@" in host:
         host = "***@" + host.rpartition("@")[2]
-    elif re.fullmatch(r"[^/]*:[^/]*\D[^/]*", host) and "@" in path and not host.startswith("["):
+    elif re.fullmatch(r".*:.*\D.*", host) and "@" in path and not host.startswith("["):
         host, path = "***@" + path.partition("@")[2].partition("/")[0], path.partition("@")[2].partition("/")[2]
     path = re.sub(rf"(?i)\b({SECRET})=[^&/\s#]*", r"\1=***", path)
     return f"{scheme}{mark}{host}{slash}{path}"

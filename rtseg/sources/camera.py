@@ -160,9 +160,9 @@ class CameraSource:
 
     def _describe(self, capture: Any, size: tuple[int, int]) -> StreamInfo:
         fps = float(capture.get(cv2.CAP_PROP_FPS))
-        code = int(capture.get(cv2.CAP_PROP_FOURCC))
+        code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
         details: dict[str, Any] = {"device": self._device, "backend": capture.getBackendName()}
-        details["pixel_format"] = code.to_bytes(4, "little", signed=False).decode("ascii", "replace").strip("\0 ")
+        details["pixel_format"] = code.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
         asked = {"size": self._size, "rate": self._rate, "pixel_format": self._fourcc}
         given = {"size": size, "rate": fps, "pixel_format": details["pixel_format"]}
         for name, value in asked.items():

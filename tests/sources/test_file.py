@@ -117,7 +117,7 @@ def test_colours_follow_matrix_and_range_of_the_stream(matrix: int, full: int, t
     assert frames[0].image[32, 76].tolist() == pytest.approx([200, 60, 30], abs=3)
 
 
-def test_matrices_differ_so_the_test_above_can_fail(tmp_path: Path) -> None:
+def test_one_colour_looks_alike_under_each_tag_and_under_none(tmp_path: Path) -> None:
     picture = np.full((64, 96, 3), (40, 200, 90), np.uint8)
     shown = []
     for tag in (1, 5):
