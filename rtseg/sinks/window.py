@@ -108,11 +108,18 @@ class WindowSink:
             key = cv2.waitKey(PUMP_MS)
 
     def _show(self, picture: Image) -> None:
+        height, width = picture.shape[:2]
         if picture.shape != self._shape:
-            height, width = picture.shape[:2]
             scale = min(1.0, SCREEN_SHARE * self._screen[0] / height, SCREEN_SHARE * self._screen[1] / width)
             cv2.resizeWindow(self._name, max(1, round(width * scale)), max(1, round(height * scale)))
             self._shape = picture.shape
+        else:
+            across, down = cv2.getWindowImageRect(self._name)[2:]
+            scale = min(1.0, across / width, down / height) if across > 0 and down > 0 else 1.0
+        if scale < 1:  # Qt would leave out rows and columns, and text would be ragged
+            method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            picture = cv2.resize(picture, size, interpolation=method)
         cv2.imshow(self._name, picture)
 
     def _visible(self) -> bool:
