@@ -29,7 +29,8 @@ class Capture:
     `policy` is `latest` (the newest frame replaces the one that waits; the default of live sources), `wait` (the source
     waits, nothing is lost; the default of the others), `wait:N` or `drop-oldest:N`. `drops` counts replaced frames;
     each is a gap in `Frame.index`. Entering waits until the source is open and raises what opening raised; what the
-    source raises later is raised by the iteration after the frames that came before it, with its own traceback.
+    source raises later is raised by the iteration after the frames that came before it, with its own traceback. With a
+    waiting policy the source is read from the first iteration on, not before.
     Errors: ConfigError for a policy that does not exist.
     """
 
@@ -40,6 +41,7 @@ class Capture:
         self._mailbox: Mailbox[Frame] | None = None
         self._opened = threading.Event()
         self._closing = threading.Event()
+        self._wanted = threading.Event()
         self._error: BaseException | None = None
         self._info: StreamInfo | None = None
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
@@ -87,6 +89,7 @@ class Capture:
 
     def __iter__(self) -> Iterator[Frame]:
         assert self._mailbox is not None, "frames come once the capture is entered"
+        self._wanted.set()
         for frame in self._mailbox:
             if self._closing.is_set():
                 return
@@ -118,6 +121,11 @@ class Capture:
                 self._info = source.info
                 self._mailbox = Mailbox(self.policy)
                 self._opened.set()
+                # What would wait for us stays fresh by being read only when it is wanted. Where the newest frame wins
+                # the source is read at once, or its pictures would pile up in buffers that nobody sees.
+                waits = parse_policy(self.policy)[0] == "wait"
+                while waits and not self._wanted.wait(POLL_SECONDS) and not self._closing.is_set():
+                    pass
                 frames = iter(source)
                 # A frame is read when there is room for it, so that it does not grow old before it is even queued.
                 while self._mailbox.wait_for_room() and not self._closing.is_set():

@@ -84,10 +84,14 @@ def test_files_wait_and_lose_nothing() -> None:
     source = Scripted(50)
     with Capture(source) as capture:
         assert capture.policy == "wait"
-        until(lambda: source.made == 1)
         time.sleep(0.05)
-        assert source.made == 1, "the next is read when there is room for it"
-        assert [frame.index for frame in capture] == list(range(50))
+        assert source.made == 0, "nothing is read before it is wanted"
+        frames = iter(capture)
+        assert next(frames).index == 0
+        until(lambda: source.made == 2)
+        time.sleep(0.05)
+        assert source.made == 2, "the next is read when the one before is taken, so that it does not grow old"
+        assert [frame.index for frame in frames] == list(range(1, 50))
         assert capture.drops == 0
     assert len(set(source.threads)) == 1
     assert source.threads[0] is not threading.current_thread()
@@ -218,8 +222,8 @@ def test_closing_while_the_source_waits() -> None:
 def test_closing_while_the_thread_waits_for_room() -> None:
     source = Scripted(1000)
     with Capture(source, "wait:2") as capture:
-        until(lambda: source.made == 2)
         assert next(iter(capture)).index == 0
+        until(lambda: source.made == 3)
     assert not source.threads[0].is_alive()
     assert source.made < 10
 

@@ -100,7 +100,12 @@ def memory_growth(frames: list[np.ndarray], count: int) -> dict[str, float]:
         renderer = Renderer(backend.spec, resolve_palette(None, backend.spec), view)
         run(Pipeline(capture, Segmenter(backend), renderer, delivery, frozenset({"overlay", "areas"})))
     early, late = samples[count // 10], samples[-1]
-    return {"frames": count, "mb_early": round(early, 1), "mb_late": round(late, 1), "growth_mb": round(late - early, 1)}
+    return {
+        "frames": count,
+        "mb_early": round(early, 1),
+        "mb_late": round(late, 1),
+        "growth_mb": round(late - early, 1),
+    }
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import stat
@@ -83,7 +84,7 @@ class FileSource:
     def __iter__(self) -> Iterator[Frame]:
         first, self._first = self._first, None
         if first is not None:
-            yield first
+            yield dataclasses.replace(first, t_capture=time.monotonic_ns())  # it was decoded early, to learn its size
             del first
             yield from self._frames
 
