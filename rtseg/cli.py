@@ -11,6 +11,8 @@ import logging
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -248,8 +250,8 @@ def run_command(args: argparse.Namespace) -> int:
         if not quiet:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    logging.basicConfig(level=logging.WARNING, format="rtseg: %(levelname)s: %(message)s", stream=sys.stderr)
-    report = run_config(config, notify=say, watch=None if quiet else watcher(console))
+    with shown_log(console, logging.WARNING if quiet else logging.INFO):
+        report = run_config(config, notify=say, watch=None if quiet else watcher(console))
     written = report_path(config.report, config.output)
     if written:
         write_report(written, report)
@@ -262,6 +264,23 @@ def run_command(args: argparse.Namespace) -> int:
     if report["error"]:
         print(f"rtseg: error: {report['error']}", file=sys.stderr)
     return OUTCOMES.get(report["outcome"], 0)
+
+
+@contextmanager
+def shown_log(console: Console, level: int) -> Iterator[None]:
+    """Print rtseg's log from `level` on, above a progress display if there is one."""
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False, highlighter=None)
+    log = logging.getLogger("rtseg")
+    previous = log.level
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(previous)
 
 
 def stderr_console() -> Console:

@@ -38,7 +38,7 @@ class FileSource:
     `start` and `end` are seconds from the file's beginning, `end` exclusive; `loop` is how often to play it, 0 forever;
     `stride` N takes every N-th frame. Frames are numbered without gaps, turned as the file's rotation says, and keep
     the file's own timestamps, which go on rising from loop to loop. A file that breaks off, or is shorter than its
-    header says, ends with `warning` set and logged; pictures that cannot be decoded are left out and counted in
+    header says, ends with `warning` set, also in `info.details`; pictures that cannot be decoded are left out and counted in
     `corrupted`. Errors: ConfigError for options, SourceError on entering when there is nothing to decode.
     """
 
@@ -172,7 +172,7 @@ class FileSource:
         if self.warning is None:
             self.warning = text
             self.info.details["warning"] = text
-            log.warning("%s", text)
+            log.debug("%s", text)  # whoever runs the source reports it
 
     def _describe(self, decoder: Decoder, size: tuple[int, int]) -> StreamInfo:
         fps, length = decoder.fps, decoder.track_duration or decoder.duration

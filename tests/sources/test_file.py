@@ -182,7 +182,7 @@ def test_loop_for_ever_until_closed(clip: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-def test_cut_off_file_gives_what_it_has(suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_cut_off_file_gives_what_it_has(suffix: str, tmp_path: Path) -> None:
     options = {"movflags": "faststart"} if suffix == ".mp4" else {}
     path = write_clip(tmp_path / f"x{suffix}", 90, options={"g": "10", "bf": "0"}, container_options=options)
     data = path.read_bytes()
@@ -193,7 +193,6 @@ def test_cut_off_file_gives_what_it_has(suffix: str, tmp_path: Path, caplog: pyt
     assert source.warning is not None
     assert str(path) in source.warning
     assert source.info.details["warning"] == source.warning
-    assert source.warning in caplog.text
 
 
 def test_whole_files_have_no_warning(clip: Path, tmp_path: Path) -> None:
