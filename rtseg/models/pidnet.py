@@ -122,8 +122,9 @@ class Pappm(PyramidPooling):
     def forward(self, x: Tensor) -> Tensor:
         base, pooled = self.pooled(x)
         refined = self.scale_process(torch.cat([base + scale for scale in pooled], dim=1))
-        y: Tensor = self.compression(torch.cat([base, refined], dim=1))
-        return y + self.shortcut(x)
+        mixed: Tensor = self.compression(torch.cat([base, refined], dim=1))
+        shortcut: Tensor = self.shortcut(x)
+        return mixed + shortcut
 
 
 class Dappm(PyramidPooling):
@@ -141,8 +142,9 @@ class Dappm(PyramidPooling):
         scales = [base]
         for process, scale in zip((self.process1, self.process2, self.process3, self.process4), pooled, strict=True):
             scales.append(process(scale + scales[-1]))
-        y: Tensor = self.compression(torch.cat(scales, dim=1))
-        return y + self.shortcut(x)
+        mixed: Tensor = self.compression(torch.cat(scales, dim=1))
+        shortcut: Tensor = self.shortcut(x)
+        return mixed + shortcut
 
 
 class PIDNet(nn.Module):

@@ -60,7 +60,7 @@ class CamVid:
     def class_pixels(self) -> npt.NDArray[np.int64]:
         """Labelled pixels per class over the whole split, void left out."""
         counts = np.stack([np.bincount(label.ravel(), minlength=256) for label in self.labels])
-        return counts.sum(0)[: len(CAMVID.classes)].astype(np.int64)
+        return np.asarray(counts.sum(0)[: len(CAMVID.classes)], dtype=np.int64)
 
 
 def _read(path: Path, flags: int) -> Image:

@@ -67,9 +67,12 @@ class BoundaryScore:
             if not mask.any():
                 continue
             true, found = _outline(mask), _outline((predicted == index) & valid)
+            self.images[index] += 1
+            if not true.any() and not found.any():  # the class fills the image, and was found to
+                self.sums[index] += 1
+                continue
             precision = _covered(found, cv2.dilate(true, disc))
             recall = _covered(true, cv2.dilate(found, disc))
-            self.images[index] += 1
             if precision + recall > 0:
                 self.sums[index] += 2 * precision * recall / (precision + recall)
 
@@ -90,7 +93,7 @@ def _outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
 
 
 def _covered(outline: npt.NDArray[np.uint8], near: object) -> float:
-    """The fraction of an outline's pixels that lie in `near`; 1 for an empty outline against an empty map, else 0."""
+    """The fraction of an outline's pixels that lie in `near`; 0 for an empty outline."""
     total = int(outline.sum())
     if not total:
         return 0.0

@@ -273,7 +273,8 @@ def main(
 
 
 COLUMNS = (
-    "epoch", "step", "minutes", "seconds", "rate", "loss", "main", "auxiliary", "boundary", "boundary_aware", "val_miou",
+    "epoch", "step", "minutes", "seconds", "rate", "loss", "main", "auxiliary", "boundary", "boundary_aware",
+    "val_miou",
 )  # fmt: skip
 
 

@@ -1,0 +1,125 @@
+"""Scoring through the pipeline's own pieces, with a network whose answers are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from rtseg.card import digest
+from rtseg.cli import main
+from rtseg.errors import ConfigError, ModelError
+from rtseg.evaluate import evaluate, table, write_scores
+from rtseg.segmenter import Segmenter
+from rtseg.spec import ModelSpec
+from rtseg.training.data import CAMVID, CamVid
+from tests.training.camvid import write_camvid
+
+PACKAGE = Path(__file__).parents[1] / "engines" / "pidnet-s-camvid"
+
+
+class Oracle:
+    """A backend that answers with the truth at a quarter of the size, shifted by `shift` samples."""
+
+    name, device, precision, depth = "oracle", "cpu", "fp32", 1
+
+    def __init__(self, truth: CamVid, spec: ModelSpec, shift: int = 0) -> None:
+        self.spec, self.truth, self.shift, self.calls = spec, truth, shift, 0
+
+    def __enter__(self) -> Oracle:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+    def prepare(self, size: tuple[int, int]) -> None: ...
+
+    def submit(self, tensor: np.ndarray[Any, Any]) -> None:
+        self.size = tensor.shape[2:]
+
+    def collect(self) -> np.ndarray[Any, Any]:
+        label = self.truth.labels[self.calls]
+        self.calls += 1
+        small = cv2.resize(label, (self.size[1] // 4, self.size[0] // 4), interpolation=cv2.INTER_NEAREST)
+        small = np.roll(small, self.shift, axis=0)
+        return (small == np.arange(11)[:, None, None]).astype(np.float32)
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_camvid(tmp_path / "camvid", val=3, size=(96, 128))
+
+
+def segmenter(data: Path, shift: int = 0, **changes: Any) -> Segmenter:
+    spec = msgspec.structs.replace(CAMVID, short_side=96, output_stride=4, **changes)
+    return Segmenter(Oracle(CamVid(data, "val"), spec, shift))
+
+
+def test_scores_of_a_network_that_is_right(data: Path) -> None:
+    found = evaluate(segmenter(data), data=data)
+    assert found["images"] == 3
+    assert found["network_size"] == [96, 128]
+    assert found["miou"] > 0.8  # its samples are four pixels wide
+    assert found["pixel_accuracy"] > 0.95
+    assert found["boundary_f"] > 0.5
+    assert found["classes"]["Road"]["iou"] > 0.95
+    assert found["classes"]["Pole"] == {"iou": None, "boundary_f": None}
+    json.dumps(found, allow_nan=False)
+
+
+def test_scores_fall_when_the_answer_is_shifted(data: Path) -> None:
+    right, shifted = (evaluate(segmenter(data, shift), data=data) for shift in (0, 3))
+    for key in ("miou", "pixel_accuracy", "boundary_f"):
+        assert shifted[key] < right[key] - 0.05
+
+
+def test_limit_and_split(data: Path) -> None:
+    assert evaluate(segmenter(data), data=data, limit=1)["images"] == 1
+    with pytest.raises(ConfigError, match="expected CamVid's test and testannot folders"):
+        evaluate(segmenter(data), data=data, split="test")
+
+
+def test_other_classes_are_refused(data: Path) -> None:
+    names = ("ground", *CAMVID.classes[1:])
+    with pytest.raises(ModelError, match=r"has the classes ground, .*; CamVid's labels are Sky"):
+        evaluate(segmenter(data, classes=names), data=data)
+
+
+def test_scores_name_the_file_and_renew_the_card(tmp_path: Path, data: Path) -> None:
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"weights")
+    (folder / "spec.json").write_text(CAMVID.to_json())
+    scores = evaluate(segmenter(data), data=data)
+    write_scores(scores, tmp_path / "elsewhere.json", str(folder / "model.onnx"))
+    assert not (folder / "CARD.md").exists()
+    write_scores(scores, folder / "eval.json", str(folder / "model.onnx"))
+    assert json.loads((folder / "eval.json").read_text())["sha256"] == digest(folder / "model.onnx")
+    assert f"{scores['miou']:.4f}" in (folder / "CARD.md").read_text()
+
+
+def test_table(data: Path) -> None:
+    lines = table(evaluate(segmenter(data), data=data)).splitlines()
+    assert lines[0].split() == ["class", "IoU", "boundary", "F"]
+    assert lines[3].split() == ["Pole", "-", "-"]
+    assert lines[-1].endswith("on 3 images of val")
+
+
+@pytest.mark.data
+def test_the_default_model_on_real_images(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not (PACKAGE / "model.onnx").is_file():
+        pytest.skip("the model package is not in this checkout")
+    out = tmp_path / "scores.json"
+    words = ["eval", "--data", str(data_dir / "camvid"), "--limit", "4", "--out", str(out), "--json"]
+    assert main([*words, "--model", str(PACKAGE), "--backend", "openvino", "--precision", "fp32"]) == 0
+    found = json.loads(out.read_text())
+    assert json.loads(capsys.readouterr().out)["miou"] == found["miou"]
+    assert found["pixel_accuracy"] > 0.7
+    assert found["classes"]["Road"]["iou"] > 0.8
