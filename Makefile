@@ -1,11 +1,12 @@
 # make demo    run the default model on a real clip (CLIP=path for your own); writes demo/overlay.mp4 and demo/report.json
 # make test    install what the tests need and run them
 # make lint    format, lint and type checks
-# make bench   measure the stages beside what a user would otherwise write; writes bench-out/
+# make bench   measure the stages beside what a user would otherwise write; writes docs/bench/ and the README's figures
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLIP ?=
+BENCH_CLIP ?= $(wildcard ../shared/data/video/highway_960x540.mp4)
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test lint bench clean
@@ -39,9 +40,10 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 bench: $(VENV)/dev.stamp
-	@mkdir -p bench-out
-	$(BIN)/python tools/bench_kernels.py --out bench-out/kernels.json --model pidnet-s-camvid
-	$(BIN)/python tools/bench_pipeline.py --out bench-out/pipeline.json
+	@clip='$(BENCH_CLIP)'; [ -n "$$clip" ] || clip=$$($(BIN)/python tools/demo_clip.py); \
+	$(BIN)/python tools/bench_kernels.py --clip "$$clip" --model pidnet-s-camvid --out docs/bench/kernels.json && \
+	$(BIN)/python tools/bench_pipeline.py --clip "$$clip" --out docs/bench/pipeline.json && \
+	$(BIN)/python tools/update_readme.py
 
 clean:
-	rm -rf $(VENV) demo bench-out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,17 +1,16 @@
 """Time the CPU kernels beside torch and OpenCV/NumPy doing the same work, in one run.
 
-    python tools/bench_kernels.py --out bench-out/kernels.json [--logits logits.npy] [--model pidnet-s-camvid]
+    python tools/bench_kernels.py --out bench-out/kernels.json --clip drive.mp4 --model pidnet-s-camvid
 
 Repetitions are interleaved (every contender once per round), so that a busy machine slows all alike; medians and
-their ratios are printed and, with samples, written as JSON. Logits are synthetic, smooth and noisy, unless given:
-`--logits` takes a (C, h, w) float32 file, `--model` runs a model package on the frame.
+their ratios are printed and, with samples, written as JSON. The frame is the clip's first, upscaled to 1080p; the
+logits are those of `--model` on it, and synthetic ones from smooth to pure noise, the worst case there is.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
@@ -24,7 +23,11 @@ import numpy as np
 import torch
 
 from rtseg import geometry
+from rtseg.backends import open_backend
 from rtseg.kernels import cpu
+from rtseg.report import machine
+from rtseg.segmenter import Segmenter
+from rtseg.sources.file import FileSource
 from rtseg.spec import ModelSpec
 
 Work = Callable[[], Any]
@@ -49,6 +52,12 @@ def interleaved(work: dict[str, Work], rounds: int) -> dict[str, list[tuple[floa
     return times
 
 
+def first_frame(clip: Path) -> np.ndarray[Any, Any]:
+    """The first frame of a clip."""
+    with FileSource(str(clip)) as source:
+        return next(iter(source)).image
+
+
 def scene(frame: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
     """A 1080p picture: the one given, upscaled, or smooth colours with grain."""
     if frame is not None:
@@ -69,20 +78,12 @@ def synthetic(classes: int, grid: tuple[int, int], noisy: bool) -> np.ndarray[An
 
 
 def model_logits(name: str, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The output of a model package on the frame, by OpenVINO."""
-    import openvino
-
-    from rtseg.spec import find_package
-
-    package = find_package(name)
-    if package.spec is None:
-        sys.exit(f"{package.path}: no spec.json beside it; save its logits and pass --logits")
-    size = package.spec.size or geometry.follow_aspect(FRAME, package.spec.short_side, package.spec.multiple)
-    tensor = cpu.preprocess(image, package.spec, geometry.fit(FRAME, size))
-    compiled = openvino.compile_model(str(package.path), "CPU")
-    output = compiled([tensor])[package.spec.output_name][0]
-    planar = output.transpose(2, 0, 1) if package.spec.output_layout == "NHWC" else output
-    return np.ascontiguousarray(planar, np.float32)
+    """The output of a model package on the frame."""
+    with open_backend("openvino", name) as backend:
+        segmenter = Segmenter(backend)
+        tensor, _ = segmenter.preprocess(image)
+        backend.submit(tensor)
+        return np.array(backend.collect(), np.float32)
 
 
 def label_contenders(logits: np.ndarray[Any, Any]) -> dict[str, Work]:
@@ -151,39 +152,35 @@ def frame_contenders(image: np.ndarray[Any, Any], spec: ModelSpec, logits: np.nd
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, help="write medians, ratios and samples to this JSON file")
-    parser.add_argument("--logits", type=Path, help="a .npy file of (C, h, w) float32 logits")
-    parser.add_argument("--model", help="a model package whose logits on the frame are used")
-    parser.add_argument("--image", type=Path, help="a picture to use as the frame, upscaled to 1080p")
+    parser.add_argument("--clip", type=Path, help="a clip whose first frame is used, upscaled to 1080p")
+    parser.add_argument("--model", help="a model package whose logits on the frame are used too")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(argv)
     cpu.set_threads(args.threads)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    picture = None
-    if args.image and (picture := cv2.imread(str(args.image))) is None:
-        sys.exit(f"cannot read {args.image} as a picture")
-    image, spec = scene(picture), ModelSpec(name="bench", classes=("a", "b"))
+    image, spec = scene(first_frame(args.clip) if args.clip else None), ModelSpec(name="bench", classes=("a", "b"))
     cold = cpu.is_cold()
-    print(f"kernels ready in {cpu.warm_up():.2f} s ({'compiled' if cold else 'from the cache'})")
-    if args.logits:
-        cases = {args.logits.name: np.ascontiguousarray(np.load(args.logits), np.float32)}
-    elif args.model:
-        cases = {args.model: model_logits(args.model, image)}
-    else:
-        cases = {
-            f"11x{h}x{w} {'noisy' if noisy else 'smooth'}": synthetic(11, (h, w), noisy)
-            for h, w in ((45, 80), (64, 128))
-            for noisy in (False, True)
-        }
+    warm_up = cpu.warm_up()
+    print(f"kernels ready in {warm_up:.2f} s ({'compiled' if cold else 'from the cache'})")
+    cases = {f"logits of {args.model}": model_logits(args.model, image)} if args.model else {}
+    cases |= {
+        f"{'noisy' if noisy else 'smooth'} logits 11x{h}x{w}": synthetic(11, (h, w), noisy)
+        for h, w in ((45, 80), (64, 128))
+        for noisy in (False, True)
+    }
     groups = {f"labels, {name}": label_contenders(logits) for name, logits in cases.items()}
     groups["preprocess, 1080p to 512x1024"] = preprocess_contenders(image, spec)
     groups |= {f"frame, {name}": frame_contenders(image, spec, logits) for name, logits in cases.items()}
     report: dict[str, Any] = {
-        "machine": platform.processor() or platform.machine(),
+        "command": " ".join(sys.argv),
+        "machine": machine(),
         "threads": args.threads,
         "frame": FRAME,
-        "versions": {"torch": torch.__version__, "cv2": cv2.__version__, "numpy": np.__version__},
+        "clip": args.clip.name if args.clip else None,
+        "warm_up_s": round(warm_up, 3),
+        "cold": cold,
         "groups": {},
     }
     for title, work in groups.items():
