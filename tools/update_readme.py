@@ -75,8 +75,8 @@ def models() -> str:
         spec = read(f"engines/{path.parent.name}/spec.json")
         name = path.parent.name
         lines.append(
-            f"| `{name}` | {spec['network']}, {len(spec['classes'])} classes; mIoU {scores['miou']:.3f}, pixel accuracy "
-            f"{scores['pixel_accuracy']:.3f}, boundary F {scores['boundary_f']:.3f} on {scores['data']} "
+            f"| `{name}` | {spec['network']}, {len(spec['classes'])} classes; mIoU {scores['miou']:.3f}, "
+            f"pixel accuracy {scores['pixel_accuracy']:.3f}, boundary F {scores['boundary_f']:.3f} on {scores['data']} "
             f"{scores['split']} ([card](engines/{name}/CARD.md)) |"
         )
     lines.append(
