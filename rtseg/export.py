@@ -161,6 +161,7 @@ def check_parity(network: nn.Module, spec: ModelSpec, path: Path) -> dict[str, t
     images = [rng.normal(size=(1, 3, *size)).astype(np.float32) for size in sizes]
     with torch.inference_mode():
         expected = [network(torch.from_numpy(image))[0].numpy() for image in images]
+    peak = max(1.0, *(float(np.abs(logits).max()) for logits in expected))
     report = {}
     for runtime in RUNTIMES:
         try:
