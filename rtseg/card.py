@@ -76,7 +76,7 @@ def _scores(scores: dict[str, Any]) -> list[str]:
     if scores["split"] == "val":
         lines += [
             "",
-            "CamVid's val split is a part of a drive that is also in train (same street, same light), and the checkpoint "
-            "was chosen by its val mIoU: expect less on another drive.",
+            "CamVid's val split is a part of a drive that is also in train (same street, same light), and the "
+            "checkpoint was chosen by its val mIoU: expect less on another drive.",
         ]
     return lines
