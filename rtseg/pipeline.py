@@ -22,7 +22,11 @@ __all__ = ["Pipeline", "run"]
 
 @dataclass(slots=True)
 class Pipeline:
-    """Everything a run works with, open and ready; `needs` is the union of what the sinks asked for."""
+    """Everything a run works with, open and ready; `needs` is the union of what the sinks asked for.
+
+    `drops` counts the frames lost before the last one that was used, `drops_at_start` those before the first. They are
+    gaps in the frames' numbers: what the source still captures while outputs are being finished is no loss.
+    """
 
     capture: Capture
     segmenter: Segmenter
@@ -33,6 +37,15 @@ class Pipeline:
     overlays: Pool = field(default_factory=Pool)
     area_sum: Any = 0.0
     warm_up_s: float = 0.0
+    drops: int = 0
+    drops_at_start: int | None = None
+
+    def count_drops(self, index: int) -> int:
+        """Note that frame `index` is used: how many of those captured before it never were, since the first of all."""
+        if self.drops_at_start is None:
+            self.drops_at_start = index
+        self.drops = index - len(self.recorder.to_overlay)
+        return self.drops
 
 
 def run(pipeline: Pipeline, limit: int | None = None) -> None:
@@ -49,13 +62,16 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
         clock.end("infer")
         with clock("labels"):
             labels, confidence = segmenter.labels(scores, place, confidence="confidence" in pipeline.needs)
+        drops = pipeline.count_drops(frame.index)
         with clock("render"):
             overlay, areas = render(pipeline, frame, labels)
-        t_overlay, drops = time.monotonic_ns(), capture.drops
+        t_overlay = time.monotonic_ns()
         result = Result(frame, labels, confidence, overlay, areas, clock.stages, t_overlay, drops)
-        with clock("sink"):
-            pipeline.delivery.write(result)
-        recorder.add(clock.stages, t_overlay, result.latency_ns)
+        try:
+            with clock("sink"):
+                pipeline.delivery.write(result)
+        finally:  # a frame at which the user quits counts, for the other outputs hold it
+            recorder.add(clock.stages, t_overlay, result.latency_ns)
 
     for index, frame in enumerate(capture, start=1):
         clock = StageClock()
@@ -84,7 +100,9 @@ def render(pipeline: Pipeline, frame: Frame, labels: Any) -> tuple[Any, Any]:
         rolling = pipeline.recorder.rolling
         hud = None
         if pipeline.renderer.view.hud:
-            hud = Hud(rolling.fps, rolling.latency_ms(50), rolling.latency_ms(95), pipeline.capture.drops)
+            # A zero stands for what is not known yet.
+            fps, p50, p95 = rolling.fps or None, rolling.latency_ms(50) or None, rolling.latency_ms(95) or None
+            hud = Hud(fps, p50, p95, pipeline.drops)
         out = pipeline.overlays.take(pipeline.renderer.shape(frame.image.shape[:2]))
         overlay = pipeline.renderer.draw(frame.image, labels, hud, out)
     return overlay, areas

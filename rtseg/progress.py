@@ -47,7 +47,7 @@ def _display(pipeline: Pipeline, info: StreamInfo, console: Console) -> Iterator
             rolling = pipeline.recorder.rolling
             state = (
                 f"{rolling.fps:.1f} fps, {rolling.latency_ms(50):.0f} ms p50, {rolling.latency_ms(95):.0f} ms p95, "
-                f"{pipeline.capture.drops + pipeline.delivery.drops} dropped"
+                f"{pipeline.drops + pipeline.delivery.drops} dropped"
             )
             progress.update(task, completed=len(pipeline.recorder.to_overlay), state=state, refresh=True)
 

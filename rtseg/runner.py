@@ -53,7 +53,7 @@ def run_config(config: RunConfig, *, notify: Notify = log.info, watch: Watch | N
     with ExitStack() as stack:
         pipeline, info = open_pipeline(config, stack, notify)
         report["warm_up_s"] = pipeline.warm_up_s
-        start_drops, start = pipeline.capture.drops, time.monotonic()
+        start = time.monotonic()
         with watch(pipeline, info) if watch else ExitStack():
             try:
                 run(pipeline, config.limit)
@@ -68,7 +68,7 @@ def run_config(config: RunConfig, *, notify: Notify = log.info, watch: Watch | N
         elapsed = time.monotonic() - start
     if report["outcome"] == "done" and "warning" in info.details:
         report.update(outcome="source cut off", error=info.details["warning"])
-    report.update(summarise(pipeline, info, elapsed, start_drops))
+    report.update(summarise(pipeline, info, elapsed))
     report["model"] = model_facts(config, pipeline.segmenter.backend)
     return report
 
@@ -199,7 +199,7 @@ def model_facts(config: RunConfig, backend: Backend) -> dict[str, Any]:
     }
 
 
-def summarise(pipeline: Pipeline, info: StreamInfo, elapsed: float, start_drops: int) -> dict[str, Any]:
+def summarise(pipeline: Pipeline, info: StreamInfo, elapsed: float) -> dict[str, Any]:
     """The figures of a finished run."""
     recorder, capture, delivery = pipeline.recorder, pipeline.capture, pipeline.delivery
     spec, frames = pipeline.segmenter.spec, len(recorder.to_overlay)
@@ -207,7 +207,8 @@ def summarise(pipeline: Pipeline, info: StreamInfo, elapsed: float, start_drops:
     if frames and "areas" in pipeline.needs:
         means = (round(float(share), 6) for share in pipeline.area_sum / frames)
         areas = dict(zip(spec.classes, means, strict=True))
-    captured = capture.drops - start_drops
+    at_start = pipeline.drops_at_start or 0
+    captured = pipeline.drops - at_start
     return {
         "frames": frames,
         "seconds": round(elapsed, 3),
@@ -216,7 +217,7 @@ def summarise(pipeline: Pipeline, info: StreamInfo, elapsed: float, start_drops:
             "total": captured + delivery.drops,
             "capture": captured,
             "sinks": delivery.drops,
-            "while_starting": start_drops,
+            "while_starting": at_start,
         },
         "reconnects": capture.reconnects,
         "policy": capture.policy,

@@ -64,7 +64,9 @@ class Keep:
             raise StopRun
 
 
-def drive(source: object, sink: Keep, backend: NullBackend, limit: int | None = None) -> Pipeline:
+def drive(
+    source: object, sink: Keep, backend: NullBackend, limit: int | None = None, opened: list[Pipeline] | None = None
+) -> Pipeline:
     view = View()
     with ExitStack() as stack:
         capture = stack.enter_context(Capture(source))  # type: ignore[arg-type]
@@ -72,6 +74,8 @@ def drive(source: object, sink: Keep, backend: NullBackend, limit: int | None = 
         pipeline = Pipeline(capture, Segmenter(backend), renderer, None, sink.needs)  # type: ignore[arg-type]
         delivery = Delivery([sink], "wait", pipeline.recorder.add_written)
         pipeline.delivery = stack.enter_context(delivery)
+        if opened is not None:
+            opened.append(pipeline)
         run(pipeline, limit)
     return pipeline
 
@@ -146,11 +150,28 @@ def test_a_slow_network_behind_live_input_gets_the_newest_frame_and_counts_the_r
     indices = [result.frame.index for result in sink.results]
     assert indices == sorted(set(indices))
     assert indices[-1] == 39
-    assert len(indices) + pipeline.capture.drops == 40
-    assert pipeline.capture.drops >= 20
-    assert sink.results[-1].drops == pipeline.capture.drops
+    assert len(indices) + pipeline.drops == 40
+    assert pipeline.drops >= 20
+    assert [result.drops for result in sink.results] == [index - place for place, index in enumerate(indices)]
     waits = [result.stages["capture"] for result in sink.results]
     assert np.median(waits) < 40e6  # never a queue of old frames
+
+
+def test_frames_captured_after_the_last_one_used_are_not_drops() -> None:
+    sink = Keep()
+    source = SyntheticSource("shapes", size=SIZE, rate=200, length=0, live=True)
+    pipeline = drive(source, sink, NullBackend(spec=SPEC, delay_ms=50), limit=4)
+    last = sink.results[-1].frame.index
+    assert last + 1 == 4 + pipeline.drops
+    assert pipeline.capture.drops > pipeline.drops  # the camera went on while the last frame was in the network
+    assert pipeline.drops_at_start == sink.results[0].frame.index
+
+
+def test_the_frame_at_which_the_user_quits_counts() -> None:
+    sink, pipelines = Keep(stop_after=2), list[Pipeline]()
+    with pytest.raises(StopRun):
+        drive(MemorySource([SCENE.render(0)[0]], count=9), sink, NullBackend(spec=SPEC), opened=pipelines)
+    assert len(sink.results) == len(pipelines[0].recorder.to_overlay) == 2
 
 
 def test_stage_times_add_up_to_the_latency() -> None:
