@@ -37,10 +37,9 @@ class Terminated(KeyboardInterrupt):
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    parser = make_parser()
-    args = parser.parse_args(argv)
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
+        args = make_parser().parse_args(argv)
         code: int = args.command(args)
         return code
     except RtsegError as exc:
@@ -81,55 +80,68 @@ def make_parser() -> argparse.ArgumentParser:
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that choose a network and describe one that carries no spec."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", help="package name, folder, or ONNX file (default: pidnet-s-camvid)")
-    group.add_argument("--backend", help="auto, openvino, onnxruntime, torch or null (default: auto)")
-    group.add_argument("--device", help="the backend's device, for example CPU or GPU")
-    group.add_argument("--precision", help="the backend's arithmetic: fp32, bf16, fp16")
-    group.add_argument("--threads", type=int, help="threads of the backend and of the kernels")
+    group.add_argument("--model", metavar="NAME", help="package name, folder, or ONNX file (default: pidnet-s-camvid)")
+    group.add_argument("--backend", metavar="NAME", help="auto, openvino, onnxruntime, torch or null (default: auto)")
+    group.add_argument("--device", metavar="NAME", help="the backend's device, for example CPU or GPU")
+    group.add_argument("--precision", metavar="NAME", help="the backend's arithmetic: fp32, bf16, fp16")
+    group.add_argument("--threads", type=int, metavar="N", help="threads of the backend and of the kernels")
     group.add_argument("--size", metavar="HxW", help="network input size (default: follows the frame's aspect ratio)")
-    group.add_argument("--short-side", type=int, help="short side of the network input (default: the spec's)")
+    group.add_argument(
+        "--short-side", type=int, metavar="N", help="short side of the network input (default: the spec's)"
+    )
     group.add_argument("--fit", choices=("letterbox", "stretch", "crop"), help="how a frame is placed in --size")
-    group.add_argument("--no-antialias", dest="antialias", action="store_false", default=None)
+    text = "shrink frames without averaging: faster, and less like training"
+    group.add_argument("--no-antialias", dest="antialias", action="store_false", default=None, help=text)
     group.add_argument("--ignore-class", metavar="NAME[,NAME]", type=names, help="classes that cannot win")
     spec = parser.add_argument_group("spec of an ONNX file that carries none")
     spec.add_argument("--spec", metavar="FILE", help="spec.json")
     spec.add_argument("--classes", metavar="FILE", help="class names, one a line")
     spec.add_argument("--mean", type=triple, metavar="R,G,B", help="mean in channel order, after scaling")
     spec.add_argument("--std", type=triple, metavar="R,G,B", help="standard deviation in channel order")
-    spec.add_argument("--scale", type=float, help="factor on the 0-255 pixel values (default 1/255)")
+    spec.add_argument("--scale", type=float, metavar="X", help="factor on the 0-255 pixel values (default 1/255)")
     spec.add_argument("--channels", choices=("RGB", "BGR"), help="channel order of the input")
     spec.add_argument("--layout", choices=("NCHW", "NHWC"), help="layout of the input")
-    spec.add_argument("--output-name", help="which output holds the classes, if there are several")
-    spec.add_argument("--output-kind", choices=("logits", "probabilities", "labels"))
-    spec.add_argument("--output-layout", choices=("NCHW", "NHWC", "NHW"))
-    spec.add_argument("--multiple", type=int, help="the input's sides are multiples of this")
+    spec.add_argument("--output-name", metavar="NAME", help="which output holds the classes, if there are several")
+    spec.add_argument("--output-kind", choices=("logits", "probabilities", "labels"), help="if the graph does not tell")
+    spec.add_argument("--output-layout", choices=("NCHW", "NHWC", "NHW"), help="layout of the output")
+    spec.add_argument("--multiple", type=int, metavar="N", help="the input's sides are multiples of this")
 
 
 def add_run(commands: Any) -> None:
     """`rtseg run`."""
-    run = commands.add_parser("run", help="segment a video, camera, stream or image folder")
+    run = commands.add_parser(
+        "run", help="segment a video, camera, stream or image folder", usage="rtseg run [options] INPUT [OUTPUT ...]"
+    )
     run.add_argument("input", nargs="?", help="clip.mp4, camera:0, rtsp://…, 'frames/*.png', synthetic:drive")
     run.add_argument("output", nargs="*", help="out.mp4, frames/%%06d.png, labels:ids/%%06d.png, stats.jsonl, window:")
     run.add_argument("--config", type=Path, metavar="YAML", help="a pipeline file; flags win over it")
     add_model_flags(run)
     drawing = run.add_argument_group("drawing")
     drawing.add_argument("--visualize", type=names, metavar="VIEW[,VIEW]", help="overlay, mask, split, contour")
-    drawing.add_argument("--alpha", type=float, help="opacity from 0 to 1 (default 0.5)")
-    drawing.add_argument("--palette", help="camvid, cityscapes, voc, ade20k, coco-stuff, or a colors.txt")
+    drawing.add_argument("--alpha", type=float, metavar="X", help="opacity from 0 to 1 (default 0.5)")
+    drawing.add_argument(
+        "--palette", metavar="NAME", help="camvid, cityscapes, voc, ade20k, coco-stuff, or a colors.txt"
+    )
     drawing.add_argument("--hide-class", type=names, metavar="NAME[,NAME]", help="labelled but drawn transparent")
-    drawing.add_argument("--legend", action=argparse.BooleanOptionalAction, default=None)
-    drawing.add_argument("--hud", action=argparse.BooleanOptionalAction, default=None)
+    drawing.add_argument(
+        "--legend", action=argparse.BooleanOptionalAction, default=None, help="names of the classes in sight"
+    )
+    drawing.add_argument("--hud", action=argparse.BooleanOptionalAction, default=None, help="rate, latency and drops")
     flow = run.add_argument_group("flow")
-    flow.add_argument("--policy", help="latest, wait, or drop-oldest:N (default: latest for live input, else wait)")
-    flow.add_argument("--depth", type=int, help="frames in flight in the backend (default 1, lowest latency)")
+    flow.add_argument(
+        "--policy", metavar="POLICY", help="latest, wait, or drop-oldest:N (default: latest for live input, else wait)"
+    )
+    flow.add_argument(
+        "--depth", type=int, metavar="N", help="frames in flight in the backend (default 1, lowest latency)"
+    )
     flow.add_argument("--limit", type=int, metavar="N", help="stop after N frames")
     flow.add_argument("--headless", action="store_true", default=None, help="no window, even if one is configured")
     source = run.add_argument_group("input options")
-    for flag, kind, text in SOURCE_FLAGS:
-        source.add_argument(flag, type=kind, dest=f"source_{flag[2:].replace('-', '_')}", help=text)
+    for flag, kind, shown, text in SOURCE_FLAGS:
+        source.add_argument(flag, type=kind, dest=f"source_{flag[2:].replace('-', '_')}", metavar=shown, help=text)
     sink = run.add_argument_group("output options")
-    for flag, kind, text in SINK_FLAGS:
-        sink.add_argument(flag, type=kind, dest=f"sink_{flag[2:].replace('-', '_')}", help=text)
+    for flag, kind, shown, text in SINK_FLAGS:
+        sink.add_argument(flag, type=kind, dest=f"sink_{flag[2:].replace('-', '_')}", metavar=shown, help=text)
     result = run.add_argument_group("results")
     result.add_argument("--report", metavar="FILE", help="latency report (default: beside a video output; 'none')")
     result.add_argument("--stats", action="store_true", default=None, help="mean area of each class at the end")
@@ -144,10 +156,11 @@ def names(text: str) -> tuple[str, ...]:
 
 def triple(text: str) -> tuple[float, ...]:
     """Three comma-separated numbers."""
-    values = tuple(float(part) for part in text.split(","))
-    if len(values) != 3:
-        raise argparse.ArgumentTypeError(f"expected three numbers, got {text!r}")
-    return values
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"expected three numbers such as 0.485,0.456,0.406, found '{text}'") from exc
+    return red, green, blue
 
 
 def size(text: str) -> tuple[int, int]:
@@ -170,26 +183,26 @@ def count_or(word: str) -> Any:
     return parse
 
 
-SOURCE_FLAGS: tuple[tuple[str, Any, str], ...] = (
-    ("--start", float, "first second to read"),
-    ("--end", float, "second to stop at"),
-    ("--loop", int, "how often to play the input, 0 for ever"),
-    ("--stride", int, "take every N-th frame"),
-    ("--input-rate", float, "frames per second: asked of a camera, made by synthetic, given to images"),
-    ("--input-size", size, "HxW asked of a camera, made by synthetic"),
-    ("--pixel-format", str, "pixel format asked of a camera, for example mjpeg"),
-    ("--seed", int, "seed of a synthetic scene"),
-    ("--length", int, "frames of a synthetic scene, 0 for endless"),
-    ("--transport", str, "RTSP transport: tcp or udp"),
-    ("--open-timeout", float, "seconds to wait for a stream to answer"),
-    ("--read-timeout", float, "seconds to wait for the next frame"),
-    ("--reconnect", count_or("forever"), "times to reconnect, or forever"),
+SOURCE_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
+    ("--start", float, "SECONDS", "first second to read"),
+    ("--end", float, "SECONDS", "second to stop at"),
+    ("--loop", int, "N", "how often to play the input, 0 for ever"),
+    ("--stride", int, "N", "take every N-th frame"),
+    ("--input-rate", float, "FPS", "frames per second: asked of a camera, made by synthetic, given to images"),
+    ("--input-size", size, "HxW", "asked of a camera, made by synthetic"),
+    ("--pixel-format", str, "FOURCC", "pixel format asked of a camera, for example MJPG"),
+    ("--seed", int, "N", "seed of a synthetic scene"),
+    ("--length", int, "N", "frames of a synthetic scene, 0 for endless"),
+    ("--transport", str, "tcp|udp", "what carries RTSP (default: tcp)"),
+    ("--open-timeout", float, "SECONDS", "how long to wait for a stream to answer"),
+    ("--read-timeout", float, "SECONDS", "how long to wait for the next frame"),
+    ("--reconnect", count_or("forever"), "N|forever", "how often to open a lost stream or camera again, in a row"),
 )
-SINK_FLAGS: tuple[tuple[str, Any, str], ...] = (
-    ("--codec", str, "video codec of the output, for example h264, hevc, vp9"),
-    ("--crf", int, "constant quality of the output"),
-    ("--bitrate", int, "bit rate of the output, bits per second"),
-    ("--preset", str, "speed preset of the encoder"),
+SINK_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
+    ("--codec", str, "NAME", "video codec of the output, for example h264, hevc, vp9"),
+    ("--crf", float, "N", "constant quality of the output, for example 18 (finer) to 28 (smaller)"),
+    ("--bitrate", str, "RATE", "bit rate of the output, bits per second, for example 4M"),
+    ("--preset", str, "NAME", "speed preset of the encoder"),
 )
 RENAMED = {"input_rate": "rate", "input_size": "size"}
 SPEC_FIELDS = (
@@ -269,9 +282,12 @@ def run_command(args: argparse.Namespace) -> int:
 @contextmanager
 def shown_log(console: Console, level: int) -> Iterator[None]:
     """Print rtseg's log from `level` on, above a progress display if there is one."""
-    from rich.logging import RichHandler
 
-    handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False, highlighter=None)
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            console.print(self.format(record), highlight=False, markup=False, soft_wrap=True)
+
+    handler = Lines()
     log = logging.getLogger("rtseg")
     previous = log.level
     log.addHandler(handler)
@@ -317,7 +333,7 @@ def add_train(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument("--time-budget", type=float, metavar="MINUTES", help="anneal over this time instead of epochs")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     parser.set_defaults(command=train_command)
 
 

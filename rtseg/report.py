@@ -83,24 +83,25 @@ def render_table(report: dict[str, Any]) -> Any:
             table.add_section()
         cells = ["–" if row[key] is None else f"{row[key]:.2f}" for key in ("p50", "p90", "p95", "p99", "max")]
         table.add_row(name, *cells)
-    if latency["capture_to_overlay_ms"]["p99"] is None:
-        table.caption = "–: too few frames for that percentile (p90 needs 64, p95 130, p99 662)"
     return table
 
 
 def print_table(report: dict[str, Any], console: Any) -> None:
     """Print the latency table, the classes' areas where they were counted, and what was written where."""
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     console.print(render_table(report))
+    if report["latency"]["capture_to_overlay_ms"]["p99"] is None:
+        say("–: too few frames for that percentile (p90 needs 64, p95 130, p99 662)")
     if report.get("areas"):
         shares = sorted(report["areas"].items(), key=lambda item: -item[1])
-        console.print("mean area: " + ", ".join(f"{name} {share:.1%}" for name, share in shares), highlight=False)
+        say("mean area: " + ", ".join(f"{name} {share:.1%}" for name, share in shares))
     model = report["model"]
     rate = f"{report['rate']:.1f} frames/s" if report["rate"] else "–"
-    console.print(
-        f"{model['name']} on {model['backend']} {model['device']} {model['precision']}, "
-        f"network {'x'.join(map(str, report['network_size'] or []))}: {rate}",
-        highlight=False,
-    )
+    network = "x".join(map(str, report["network_size"] or []))
+    say(f"{model['name']} on {model['backend']} {model['device']} {model['precision']}, network {network}: {rate}")
 
 
 def report_path(report: str | None, outputs: tuple[str, ...]) -> Path | None:

@@ -258,6 +258,37 @@ def test_no_input_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 2
 
 
+def test_help_names_every_value_as_a_person_would(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    text = capsys.readouterr().out
+    assert "SOURCE_" not in text and "SINK_" not in text
+    assert "--start SECONDS" in text and "--bitrate RATE" in text
+    assert text.startswith("usage: rtseg run [options] INPUT [OUTPUT ...]\n")
+
+
+def test_a_bit_rate_with_a_unit(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "c.mp4", 2)
+    assert run(clip, tmp_path / "o.mp4", "--bitrate", "800k", *QUICK) == 0
+    assert len(times(tmp_path / "o.mp4")) == 2
+
+
+def test_long_lines_of_the_log_are_not_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = write_clip(tmp_path / "c.mp4", 2, (65, 97), codec="libx264", pix_fmt="yuv444p")
+    out = tmp_path / ("long" * 20 + ".mp4")
+    assert run(clip, out, *QUICK) == 0
+    line = f"{out}: 65x97 extended to even sides, as yuv420p needs"
+    assert line in capsys.readouterr().err.splitlines()
+
+
+def test_ctrl_c_while_flags_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(text: str) -> tuple[int, int]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rtseg.config.parse_size", interrupted)
+    assert run("synthetic:drive", "null:", "--input-size", "48x64") == 130
+
+
 def test_a_permission_that_is_missing(tmp_path: Path) -> None:
     """In a process of its own that gave up root's right to read everything."""
     clip = write_clip(tmp_path / "c.mp4", 2)
