@@ -122,7 +122,7 @@ def _parse(target: str, content: Content) -> tuple[Path, str]:
         if not target:
             raise ConfigError("an image output needs a pattern: use for example out/%06d.png")
         return path, "%06d.png"
-    if "%" in str(path.parent).replace("%%", ""):
+    if NUMBER.search(str(path.parent)):  # any other percent sign in a folder's name is just that
         raise ConfigError(f"the number belongs in the file's name, not in the folder's: '{target}'")
     rest = NUMBER.sub("", path.name.replace("%%", ""), count=1)
     if "%" in rest:

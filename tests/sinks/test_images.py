@@ -80,6 +80,12 @@ def test_a_folder_is_filled_with_numbered_pngs(tmp_path: Path, monkeypatch: pyte
     assert sorted(str(file) for file in Path("out").iterdir()) == ["out/000000.png", "out/000001.png"]
 
 
+def test_a_percent_sign_in_a_folders_name_is_just_that(tmp_path: Path) -> None:
+    with open_to(f"{tmp_path}/100 % done/%02d.png") as sink:
+        sink.write(result(3))
+    assert [file.name for file in (tmp_path / "100 % done").iterdir()] == ["03.png"]
+
+
 def test_one_name_holds_one_frame(tmp_path: Path) -> None:
     write(f"{tmp_path}/one.png")
     with pytest.raises(SinkError, match=r"one.png holds one frame, and there are more: number them with one_%06d.png"):
