@@ -92,7 +92,8 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None) -> RunConfi
     except yaml.YAMLError as exc:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected keys and values, found {type(content).__name__}")
+        found = "nothing" if content is None else type(content).__name__
+        raise ConfigError(f"{path}: expected keys and values, found {found}")
     return from_mapping(merge(content, overrides or {}), RunConfig, str(path))
 
 
@@ -100,8 +101,12 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`base` with the entries of `over` on top; dictionaries are merged one level deep."""
     merged = dict(base)
     for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+        old = merged.get(key, {})
+        if not isinstance(value, dict):
+            merged[key] = value
+        elif isinstance(old, dict):
+            merged[key] = {**old, **value}
+        # else what is there has the wrong type, and is kept so that it is found
     return merged
 
 

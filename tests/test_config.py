@@ -73,3 +73,16 @@ def test_sizes() -> None:
     assert parse_size("360x640") == (360, 640)
     with pytest.raises(ConfigError):
         parse_size("0x640")
+
+
+@pytest.mark.parametrize("flags", [{}, {"start": 1.0}])
+def test_an_option_table_of_the_wrong_type_is_found_whatever_the_flags(tmp_path: Path, flags: dict[str, float]) -> None:
+    (tmp_path / "p.yaml").write_text("input: a.mp4\nsource: 5\n")
+    with pytest.raises(ConfigError, match=r"got `int` - at `\$.source`"):
+        load_config(tmp_path / "p.yaml", {"source": flags, "sink": {}})
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("# nothing yet\n")
+    with pytest.raises(ConfigError, match="expected keys and values, found nothing"):
+        load_config(tmp_path / "p.yaml")
