@@ -18,26 +18,29 @@ __all__ = ["watcher"]
 REFRESH_SECONDS = 0.25
 
 
-def watcher(console: Console) -> Callable[[Pipeline, StreamInfo], AbstractContextManager[Any]]:
-    """A progress display on `console`, or nothing when it is not a terminal."""
+def watcher(
+    console: Console, limit: int | None = None
+) -> Callable[[Pipeline, StreamInfo], AbstractContextManager[Any]]:
+    """A progress display on `console`, or nothing when it is not a terminal; `limit` ends a run."""
 
     def watch(pipeline: Pipeline, info: StreamInfo) -> AbstractContextManager[Any]:
-        return _display(pipeline, info, console) if console.is_terminal else nullcontext()
+        return _display(pipeline, info, console, limit) if console.is_terminal else nullcontext()
 
     return watch
 
 
 @contextmanager
-def _display(pipeline: Pipeline, info: StreamInfo, console: Console) -> Iterator[None]:
+def _display(pipeline: Pipeline, info: StreamInfo, console: Console, limit: int | None) -> Iterator[None]:
     columns: list[ProgressColumn] = [TextColumn("{task.description}")]
-    if info.frames and not info.live:
+    total = None if info.live else min((count for count in (info.frames, limit) if count), default=None)
+    if total is not None:
         columns += [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     else:
         columns += [TextColumn("{task.completed} frames")]
     columns.append(TextColumn("{task.fields[state]}"))
     done = threading.Event()
     with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
-        task = progress.add_task("live" if info.live else "rtseg", total=info.frames, state="")
+        task = progress.add_task("live" if info.live else "rtseg", total=total, state="")
 
         def refresh() -> None:
             while not done.wait(REFRESH_SECONDS):
