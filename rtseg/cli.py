@@ -252,10 +252,14 @@ def run_config_of(args: argparse.Namespace) -> Any:
 def run_command(args: argparse.Namespace) -> int:
     """`rtseg run`."""
     from rtseg.progress import watcher
-    from rtseg.report import print_table, report_path, write_report
+    from rtseg.report import check_target, print_table, report_path, write_report
     from rtseg.runner import run_config
+    from rtseg.sinks import sink_kind
 
     config = run_config_of(args)
+    written = report_path(config.report, config.output)
+    if written and config.report:
+        check_target(written)
     console = stderr_console()
     quiet = args.json
 
@@ -264,16 +268,16 @@ def run_command(args: argparse.Namespace) -> int:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     with shown_log(console, logging.WARNING if quiet else logging.INFO):
-        report = run_config(config, notify=say, watch=None if quiet else watcher(console))
-    written = report_path(config.report, config.output)
-    if written:
-        write_report(written, report)
+        report = run_config(config, notify=say, watch=None if quiet else watcher(console, config.limit))
     if quiet:
         print(json.dumps(report, indent=2))
     else:
         print_table(report, console)
-        for path in [*(uri for uri in config.output if not uri.endswith(":")), *([str(written)] if written else [])]:
-            say(f"wrote {path}")
+    if written:
+        write_report(written, report)
+    files = [uri for uri in config.output if sink_kind(uri)[0] not in ("window", "null")] if report["frames"] else []
+    for path in [*files, *([str(written)] if written else [])]:
+        say(f"wrote {path}")
     if report["error"]:
         print(f"rtseg: error: {report['error']}", file=sys.stderr)
     return OUTCOMES.get(report["outcome"], 0)

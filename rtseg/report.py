@@ -15,7 +15,16 @@ from rtseg.errors import SinkError
 from rtseg.spec import write_text
 from rtseg.timing import STAGES
 
-__all__ = ["SCHEMA", "file_hash", "machine", "print_table", "render_table", "report_path", "write_report"]
+__all__ = [
+    "SCHEMA",
+    "check_target",
+    "file_hash",
+    "machine",
+    "print_table",
+    "render_table",
+    "report_path",
+    "write_report",
+]
 
 SCHEMA = "rtseg.report/1"
 LIBRARIES = ("rtseg", "numpy", "numba", "opencv-python", "av", "openvino", "onnxruntime", "torch")
@@ -115,6 +124,14 @@ def report_path(report: str | None, outputs: tuple[str, ...]) -> Path | None:
         if kind == "video":
             return Path(target).with_suffix(".report.json")
     return None
+
+
+def check_target(path: Path) -> None:
+    """SinkError, before a run rather than after it, where the report could not be written."""
+    if path.is_dir():
+        raise SinkError(f"cannot write report {path}: it is a folder: give the name of a file")
+    if not path.parent.is_dir():
+        raise SinkError(f"cannot write report {path}: there is no folder {path.parent}: create it first")
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:

@@ -78,6 +78,7 @@ def open_pipeline(config: RunConfig, stack: ExitStack, notify: Notify = log.info
 
     Errors: every RtsegError that a setting, model, source or output can give.
     """
+    check_outputs(config)
     if config.threads:
         kernels.set_threads(config.threads)
     backend = stack.enter_context(open_model(config))
@@ -128,20 +129,40 @@ def open_model(config: RunConfig) -> Backend:
     )
 
 
-def open_sinks(config: RunConfig, info: StreamInfo, segmenter: Segmenter, view: View) -> list[Sink]:
-    """Every output's sink, not yet entered; an option goes to each sink that has it and must fit at least one."""
+def outputs_of(config: RunConfig) -> tuple[str, ...]:
+    """The outputs of a run: a window unless others are named, none but null where that is not wanted."""
     outputs = config.output or ("window:",)
     if config.headless:
         outputs = tuple(uri for uri in outputs if sink_kind(uri)[0] != "window") or ("null:",)
+    return outputs
+
+
+def check_outputs(config: RunConfig) -> None:
+    """ConfigError for what is wrong with the outputs' names and options, before anything is opened or compiled."""
+    outputs, seen = outputs_of(config), set[str]()
     options = {uri: _sink_options(uri) for uri in outputs}
     for name in config.sink:
         if not any(name in known for known in options.values()):
             raise ConfigError(f"option '{name}' does not apply to any output ({', '.join(outputs)})")
+    for uri in outputs:
+        kind, target = sink_kind(uri)
+        place = str(Path(target).absolute()) if kind not in ("window", "null") else kind
+        if place in seen and kind != "null":
+            raise ConfigError(f"output '{uri}' is given twice: give each its own name")
+        seen.add(place)
+
+
+def open_sinks(config: RunConfig, info: StreamInfo, segmenter: Segmenter, view: View) -> list[Sink]:
+    """Every output's sink, not yet entered; an option goes to each sink that has it."""
     return [
         open_sink(
-            uri, info, segmenter.spec, view, {key: value for key, value in config.sink.items() if key in options[uri]}
+            uri,
+            info,
+            segmenter.spec,
+            view,
+            {key: value for key, value in config.sink.items() if key in _sink_options(uri)},
         )
-        for uri in outputs
+        for uri in outputs_of(config)
     ]
 
 

@@ -289,6 +289,38 @@ def test_ctrl_c_while_flags_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("synthetic:drive", "null:", "--input-size", "48x64") == 130
 
 
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (["a.mp4", "./a.mp4"], "output './a.mp4' is given twice"),
+        (["x/%d.png", "labels:x/%d.png"], "output 'labels:x/%d.png' is given twice"),
+        (["a.jsonl", "--crf", "20"], "option 'crf' does not apply to any output (a.jsonl)"),
+        (["a.mp4", "--report", "none/r.json"], "cannot write report none/r.json: there is no folder none"),
+        (["a.mp4", "--report", "."], "cannot write report .: it is a folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_outputs_are_checked_before_the_input_is_opened(
+    outputs: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("camera:97", *outputs) == 1
+    assert message in error_line(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_that_is_not_one_is_told_in_plain_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = write_clip(tmp_path / "c.mp4", 2)
+    assert run(clip, tmp_path / "o.mp4", "--preset", "foo", *QUICK) == 1
+    line = error_line(capsys)
+    assert line.endswith("o.mp4 with encoder libx264: invalid argument: try another codec or suffix")
+    assert [path.name for path in tmp_path.iterdir()] == ["c.mp4"]
+
+
 def test_a_permission_that_is_missing(tmp_path: Path) -> None:
     """In a process of its own that gave up root's right to read everything."""
     clip = write_clip(tmp_path / "c.mp4", 2)

@@ -30,7 +30,7 @@ def disk_error(path: Path, number: int | None, text: str) -> SinkError:
     """The SinkError for an error number of the operating system."""
     if number in (errno.ENOSPC, errno.EDQUOT):
         return SinkError(f"cannot write {path}: the disk is full: free some space or choose another folder")
-    if number == errno.ENOENT:
+    if number == errno.ENOENT and not path.parent.is_dir():
         return SinkError(f"cannot write {path}: there is no folder {path.parent}: create it first")
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return SinkError(f"cannot write {path}: {text}: choose a folder that you may write to")

@@ -48,7 +48,8 @@ def _foreign(path: Path, encoder: str) -> Iterator[None]:
     except (av.error.FFmpegError, OSError, ValueError) as exc:  # ValueError: a codec that the container cannot hold
         if isinstance(exc, OSError) and exc.errno in DISK_ERRORS:
             raise disk_error(path, exc.errno, exc.strerror or str(exc)) from exc
-        text = " ".join(str(exc).split())
+        # An FFmpeg error's own text carries the call that failed, options and all.
+        text = (exc.strerror or "").lower() if isinstance(exc, av.error.FFmpegError) else " ".join(str(exc).split())
         raise SinkError(f"cannot write {path} with encoder {encoder}: {text}: try another codec or suffix") from exc
 
 
