@@ -13,6 +13,8 @@ from rtseg.errors import ConfigError
 __all__ = ["Fit", "FitMode", "fit", "follow_aspect"]
 
 FitMode = Literal["letterbox", "stretch", "crop"]
+LONGEST = 16
+"""Most times that a network's long side is its short one, so that a frame one pixel high does not exhaust memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,10 @@ def follow_aspect(frame: tuple[int, int], short_side: int, multiple: int) -> tup
     """The network size (height, width) with the frame's aspect ratio at `short_side`, each side rounded to `multiple`.
 
     The short side is rounded to the nearest multiple; the long side up, so that a letterboxed frame loses no scale.
+    The long side is at most 16 short ones: a longer frame is letterboxed into that.
     """
     frame_h, frame_w = frame
     short = max(multiple, round(short_side / multiple) * multiple)
     scale = short / min(frame_h, frame_w)
-    long = -(-round(max(frame_h, frame_w) * scale) // multiple) * multiple
+    long = min(-(-round(max(frame_h, frame_w) * scale) // multiple) * multiple, LONGEST * short)
     return (short, long) if frame_h <= frame_w else (long, short)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rtseg.errors import ConfigError
@@ -88,10 +88,20 @@ def test_follow_aspect(frame: tuple[int, int], short: int, multiple: int, expect
 
 @given(SIZES, st.integers(1, 2048), st.sampled_from([1, 2, 8, 32, 64]))
 def test_followed_sizes_are_multiples_that_lose_no_scale(frame: tuple[int, int], short: int, multiple: int) -> None:
+    assume(max(frame) <= 16 * min(frame))
     height, width = follow_aspect(frame, short, multiple)
     assert height % multiple == width % multiple == 0
     assert min(height, width) >= multiple
     assert abs(min(height, width) - short) <= max(multiple / 2, multiple - short)
     placed = fit(frame, (height, width))
     assert min(placed.height, placed.width) >= min(height, width) * (1 - 0.5 / min(frame)) - 1
-    assert (height <= width) == (frame[0] <= frame[1])
+    assert height <= width if frame[0] <= frame[1] else height >= width
+
+
+@pytest.mark.parametrize(
+    ("frame", "network"), [((1, 500), (64, 1024)), ((900, 2), (1024, 64)), ((10, 160), (64, 1024))]
+)
+def test_an_extreme_aspect_is_cut_to_sixteen_to_one(frame: tuple[int, int], network: tuple[int, int]) -> None:
+    assert follow_aspect(frame, 64, 32) == network
+    place = fit(frame, network)
+    assert (place.height, place.width)[frame[0] < frame[1]] == 1024
