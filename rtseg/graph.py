@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rtseg.errors import BackendError, ConfigError, ModelError, nearest
+from rtseg import registry
+from rtseg.errors import BackendError, ConfigError, MissingExtra, ModelError, nearest
 from rtseg.graph_output import Output, Shape, Size, find_output
 from rtseg.onnx_file import OnnxFile, TensorInfo, read_onnx
-from rtseg.spec import METADATA_KEY, ModelSpec, read_spec
+from rtseg.spec import METADATA_KEY, ModelSpec, read_spec, written_fields
 
 __all__ = ["complete_spec"]
 
@@ -32,30 +33,40 @@ NORMALISATION = {
 """What no graph tells, with the flags of a network trained like those on ImageNet as an example."""
 
 
-def complete_spec(path: Path, base: ModelSpec | None, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
+def complete_spec(
+    path: Path,
+    base: ModelSpec | None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    written: Set[str] = frozenset(FIELDS),
+) -> ModelSpec:
     """The spec to run an ONNX file with.
 
     `overrides` (fields of ModelSpec by name) win over `base` (from a spec file or package), which wins over the file's
-    own metadata, which wins over what the graph tells. What the graph tells is checked against all of them.
+    own metadata, which wins over what the graph tells. What the graph tells is checked against all of them. `written`
+    names the fields of `base` that count (those its file contains); for the others the graph is read.
     Errors: ModelError in one line, with what was found and what to pass; ConfigError for an unknown override.
     """
     model = read_onnx(path)
     if base is None and METADATA_KEY in model.metadata:
         base = read_spec(model.metadata[METADATA_KEY], f"{path} (metadata)")
-    known = {**_settled(model, base), **_given(overrides or {})}
+        written = written_fields(model.metadata[METADATA_KEY])
+    known = {**_settled(model, base, written), **_given(overrides or {})}
 
     source = _input(model, known.get("input_name"))
     layouts = _input_layouts(model, source, known.get("layout"))
     size = _size(model, source, layouts[0], known.get("size"))
     multiple = known.get("multiple", FIELDS["multiple"].default)
+    if multiple < 1:
+        raise ModelError(f"multiple is {multiple}, expected 1 or more")
     probe = size or (-(-PROBE[0] // multiple) * multiple, -(-PROBE[1] // multiple) * multiple)
     layout, shapes = _output_shapes(model, source, layouts, probe, fixed=size is not None)
     output = find_output(model, shapes, probe, layout, known)
     if base is None:
         known.setdefault("name", path.stem if path.stem != "model" else path.resolve().parent.name)
-        _ask_for_normalisation(model, source, known)
         if probe[0] > probe[1]:
             logger.warning("%s takes %dx%d (height x width), taller than wide: is that meant?", path, *probe)
+    _ask_for_normalisation(model, source, known)
     known |= {
         "input_name": source.name,
         "output_name": output.name,
@@ -67,16 +78,16 @@ def complete_spec(path: Path, base: ModelSpec | None, overrides: Mapping[str, An
         "output_stride": output.stride,
         "classes": _classes(model, output, known),
     }
-    return msgspec.convert(known, ModelSpec)
+    return ModelSpec(**known)
 
 
-def _settled(model: OnnxFile, base: ModelSpec | None) -> dict[str, Any]:
-    """The fields of a spec, less default names that say nothing about this file."""
+def _settled(model: OnnxFile, base: ModelSpec | None, written: Set[str]) -> dict[str, Any]:
+    """The written fields of a spec, less default names that say nothing about this file."""
     if base is None:
         return {}
-    known = msgspec.structs.asdict(base)
+    known = {name: value for name, value in msgspec.structs.asdict(base).items() if name in written}
     for field, tensors in (("input_name", model.inputs), ("output_name", model.outputs)):
-        if known[field] == FIELDS[field].default and known[field] not in [tensor.name for tensor in tensors]:
+        if known.get(field) == FIELDS[field].default and known[field] not in [tensor.name for tensor in tensors]:
             del known[field]
     return known
 
@@ -136,7 +147,9 @@ def _input_layouts(model: OnnxFile, source: TensorInfo, wanted: str | None) -> l
     if wanted is None:
         return possible
     if wanted not in possible:
-        raise ModelError(f"{model.path}: input {source} is {possible[0]}, the spec says {wanted}: correct the spec")
+        raise ModelError(
+            f"{model.path}: input {source} is {possible[0]}, the spec says {wanted}: correct it or --layout"
+        )
     return [wanted]
 
 
@@ -176,14 +189,33 @@ def _output_shapes(
             return layout, output_shapes(model.path, source.name, (1, 3, *size) if layout == "NCHW" else (1, *size, 3))
         except BackendError as exc:
             problems.append(exc)
-    # What OpenVINO cannot read another backend may; then only what the exporter wrote down is known.
+    # What OpenVINO cannot read another backend may; then what the exporter wrote down is known, or found by running.
     written: dict[str, Shape | None] = {}
     for out in model.outputs:
         dims = out.dims or (None,)
         written[out.name] = tuple(1 if at == 0 and isinstance(d, str) else d for at, d in enumerate(dims))  # type: ignore[misc]
-    if not fixed or any(not isinstance(dim, int) for dims in written.values() for dim in dims or (None,)):
-        raise ModelError(str(problems[0])) from problems[0]
-    return layouts[0], written
+    if fixed and all(isinstance(dim, int) for dims in written.values() for dim in dims or (None,)):
+        return layouts[0], written
+    return _tried_shapes(model, source, layouts, size, problems[0])
+
+
+def _tried_shapes(
+    model: OnnxFile, source: TensorInfo, layouts: list[str], size: Size, problem: BackendError
+) -> tuple[str, dict[str, Shape | None]]:
+    """Layout and output shapes found by running the network once with ONNX Runtime, where that is installed."""
+    try:
+        registry.require("onnxruntime", "", "onnx")
+    except MissingExtra:
+        raise ModelError(str(problem)) from problem
+    from rtseg.backends.onnxruntime import output_shapes
+
+    for layout in layouts:
+        shape = (1, 3, *size) if layout == "NCHW" else (1, *size, 3)
+        try:
+            return layout, output_shapes(model.path, source.name, shape, source.dtype)
+        except BackendError as exc:
+            last = exc
+    raise ModelError(f"{problem}; {last}") from last
 
 
 def _classes(model: OnnxFile, output: Output, known: Mapping[str, Any]) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ def find_output(
     output is no map of its input.
     """
     shown = {out.name: TensorInfo(out.name, out.dtype, shapes.get(out.name)) for out in model.outputs}
+    if not shown:
+        raise ModelError(f"{model.path} has no output: re-export it with its scores or label map as an output")
     wanted = known.get("output_name")
     if wanted is not None and wanted not in shown:
         raise ModelError(f"{model.path} has no output '{wanted}': {nearest(wanted, shown)}")
@@ -107,7 +109,7 @@ def _why_no_map(dims: tuple[int, ...], grids: list[Grid], size: Size) -> str:
     height, width = grids[0][2]
     return (
         f"has no common stride ({size[0]}/{height} rows, {size[1]}/{width} columns), so it is no map of the input: "
-        "pass another --output-name, or re-export"
+        "pass another --output-name, --multiple N if it takes only multiples of N, or re-export"
     )
 
 
@@ -137,7 +139,10 @@ def _kind(model: OnnxFile, info: TensorInfo, wanted: Kind | None) -> Kind:
     labels = info.dtype in INTEGERS or (node is not None and node.op == "ArgMax")
     if wanted is not None:
         if labels and wanted != "labels":
-            raise ModelError(f"{model.path}: output {info} is a label map, not {wanted} as the spec says")
+            raise ModelError(
+                f"{model.path}: output {info} is a label map, not {wanted} as the spec says: correct it, "
+                "or --output-kind"
+            )
         return wanted
     if labels:
         return "labels"

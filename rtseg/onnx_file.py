@@ -104,7 +104,7 @@ def read_onnx(path: Path) -> OnnxFile:
         # Every ONNX file begins with its IR version: field 1, a small varint.
         if data[0] == 0x08 and len(data) > 1 and 1 <= data[1] <= 64:
             raise ModelError(f"{path} is cut short ({len(data)} bytes): export or download the model again") from exc
-        raise ModelError(f"{path} is not an ONNX file: it begins with {data[:24]!r}") from exc
+        raise ModelError(f"{path} is not an ONNX file: it begins with {data[:24]!r}; give an .onnx file") from exc
     _check_external(model)
     return model
 

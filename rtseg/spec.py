@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = [
     "packages",
     "read_spec",
     "write_text",
+    "written_fields",
 ]
 
 METADATA_KEY = "rtseg.spec"
@@ -68,8 +70,10 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ModelError(f"spec of {self.name}: a colour is 3 or 4 numbers from 0 to 255")
         if self.multiple < 1 or self.short_side < 1 or self.output_stride < 1:
             raise ModelError(f"spec of {self.name}: multiple, short_side and output_stride start at 1")
-        if any(value == 0 for value in self.std):
-            raise ModelError(f"spec of {self.name}: std contains a zero")
+        if not all(map(math.isfinite, (self.scale, *self.mean, *self.std))):
+            raise ModelError(f"spec of {self.name}: scale, mean and std are finite numbers")
+        if 0 in (self.scale, *self.std):
+            raise ModelError(f"spec of {self.name}: scale and std are not zero")
 
     def class_id(self, name: str) -> int:
         """The id of a class by name (any case) or by number; ModelError with the nearest name otherwise."""
@@ -86,10 +90,11 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Package(msgspec.Struct, frozen=True):
-    """A model on disk: the ONNX file and, where one was found, its spec."""
+    """A model on disk: the ONNX file and, where one was found, its spec and the fields that its file names."""
 
     path: Path
     spec: ModelSpec | None
+    written: frozenset[str] = frozenset()
 
 
 def read_spec(text: str | bytes, origin: str) -> ModelSpec:
@@ -98,6 +103,11 @@ def read_spec(text: str | bytes, origin: str) -> ModelSpec:
         return msgspec.json.decode(text, type=ModelSpec)
     except (msgspec.DecodeError, ModelError) as exc:
         raise ModelError(f"{origin}: not a valid model spec: {exc}") from exc
+
+
+def written_fields(text: str | bytes) -> frozenset[str]:
+    """The fields that valid spec JSON names: in a short file by hand the others are left to the graph, not defaults."""
+    return frozenset(msgspec.json.decode(text))
 
 
 def package_folders() -> list[Path]:
@@ -138,7 +148,8 @@ def find_package(model: str, spec_file: str | None = None) -> Package:
         raise ModelError(f"spec file not found: {spec_path}")
     # A spec.json belongs to the model.onnx beside it, not to any other ONNX file that happens to lie there.
     if spec_file or (path.name == "model.onnx" and spec_path.is_file()):
-        return Package(path, read_spec(spec_path.read_bytes(), str(spec_path)))
+        text = spec_path.read_bytes()
+        return Package(path, read_spec(text, str(spec_path)), written_fields(text))
     return Package(path, None)
 
 

@@ -142,6 +142,31 @@ class TestPrecedence:
         spec = complete_spec(path, self.FILE, {"mean": [3, 3, 3], "short_side": 300, "classes": list("12345")})
         assert (spec.mean, spec.short_side, spec.classes, spec.name) == ((3, 3, 3), 300, tuple("12345"), "file")
 
+    def test_a_short_spec_leaves_the_rest_to_the_graph(self, tmp_path: Path) -> None:
+        text = '{"name": "short", "classes": ["a", "b", "c", "d", "e"], "channels": "BGR"}'
+        path = conv_model(
+            tmp_path / "net.onnx", dtype="uint8", layout="NHWC", shape=("n", "h", "w", 3), end="argmax",
+            metadata={METADATA_KEY: text},
+        )  # fmt: skip
+        spec = complete_spec(path, None)
+        assert (spec.name, spec.layout, spec.dtype, spec.scale, spec.mean) == ("short", "NHWC", "uint8", 1, (0, 0, 0))
+        assert (spec.output_kind, spec.output_stride) == ("labels", 8)
+        path = conv_model(tmp_path / "float.onnx", metadata={METADATA_KEY: text})
+        with pytest.raises(ModelError, match=r"pass --mean, --std \("):
+            complete_spec(path, None)
+
+    @pytest.mark.parametrize(
+        ("overrides", "text"),
+        [
+            ({"std": (0, 1, 1)}, "scale and std are not zero"),
+            ({"multiple": 0}, "multiple is 0, expected 1 or more"),
+            ({"short_side": 0}, "multiple, short_side and output_stride start at 1"),
+        ],
+    )
+    def test_values_that_no_spec_may_have(self, path: Path, overrides: dict[str, Any], text: str) -> None:
+        with pytest.raises(ModelError, match=text):
+            complete_spec(path, None, overrides)
+
     def test_broken_metadata(self, tmp_path: Path) -> None:
         path = conv_model(tmp_path / "net.onnx", metadata={METADATA_KEY: '{"name": 3}'})
         assert refusal(path).startswith("net.onnx (metadata): not a valid model spec: Expected `str`, got `int`")
@@ -287,6 +312,32 @@ class TestRefused:
     def test_label_map_called_logits(self, tmp_path: Path) -> None:
         path = conv_model(tmp_path / "net.onnx", shape=FIXED, end="argmax")
         assert "is a label map, not logits as the spec says" in refusal(path, output_kind="logits")
+
+    def test_no_output(self, tmp_path: Path) -> None:
+        node = helper.make_node("Identity", ["x"], ["y"])
+        assert "net.onnx has no output: " in refusal(save(tmp_path / "net.onnx", [node], [value("x", FIXED)], [], []))
+
+    def test_a_network_of_other_multiples(self, tmp_path: Path) -> None:
+        scales = numpy_helper.from_array(np.array([1, 1, 14, 14], np.float32), "scales")
+        nodes = [
+            helper.make_node("AveragePool", ["x"], ["pool"], kernel_shape=[14, 14], strides=[14, 14]),
+            helper.make_node("Resize", ["pool", "", "scales"], ["y"], mode="linear"),
+        ]
+        source = value("x", ("n", 3, "h", "w"))
+        path = save(tmp_path / "net.onnx", nodes, [source], [value("y", None)], [scales])
+        assert "--multiple N if it takes only multiples of N" in refusal(path)
+        assert complete_spec(path, None, {**NORMALISATION, "multiple": 14}).output_stride == 1
+
+    def test_operator_that_only_onnxruntime_knows(self, tmp_path: Path) -> None:
+        nodes = [
+            helper.make_node("AveragePool", ["x"], ["pool"], kernel_shape=[8, 8], strides=[8, 8]),
+            helper.make_node("SampleOp", ["pool"], ["y"], domain="com.microsoft"),
+        ]
+        opsets = [helper.make_opsetid("com.microsoft", 1)]
+        source = value("x", ("n", 3, "h", "w"))
+        path = save(tmp_path / "net.onnx", nodes, [source], [value("y", None)], [], opsets=opsets)
+        spec = complete_spec(path, None, NORMALISATION)
+        assert (spec.layout, spec.output_stride, len(spec.classes)) == ("NCHW", 8, 3)
 
     def test_unsupported_operator_of_unknown_size(self, tmp_path: Path) -> None:
         node = helper.make_node("Wiggle", ["x"], ["y"], domain="acme")

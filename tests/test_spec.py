@@ -34,7 +34,9 @@ SPEC = ModelSpec(
         ({"palette": ((1, 2, 256), (1, 2, 3))}, "a colour is 3 or 4 numbers from 0 to 255"),
         ({"multiple": 0}, "multiple, short_side and output_stride start at 1"),
         ({"output_stride": 0}, "start at 1"),
-        ({"std": (1.0, 0.0, 1.0)}, "std contains a zero"),
+        ({"std": (1.0, 0.0, 1.0)}, "scale and std are not zero"),
+        ({"scale": 0.0}, "scale and std are not zero"),
+        ({"mean": (1.0, float("nan"), 1.0)}, "scale, mean and std are finite numbers"),
     ],
 )
 def test_rules(change: dict[str, Any], text: str) -> None:
@@ -100,7 +102,7 @@ def test_find_package(engines: Path) -> None:
     assert sorted(packages()) == ["bare", "road"]
     model = engines / "road" / "model.onnx"
     for name in ("road", str(engines / "road"), str(model)):
-        assert find_package(name) == (spec_module.Package(model, SPEC))
+        assert find_package(name) == spec_module.Package(model, SPEC, frozenset(msgspec.structs.asdict(SPEC)))
     assert find_package("bare").spec is None
 
 

@@ -117,7 +117,7 @@ def _model(name: str, model: str, spec_file: str | None, given: Mapping[str, Any
     if name == "null" and package.spec is not None and not given:
         return package.path, package.spec
     if package.path.suffix != ".pt2":
-        return package.path, complete_spec(package.path, package.spec, given)
+        return package.path, complete_spec(package.path, package.spec, given, written=package.written)
     if package.spec is None or given:
         raise ModelError(
             f"{package.path} is a torch export, which carries no spec: pass all of it with --spec spec.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from rtseg.spec import ModelSpec
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["OnnxRuntimeBackend", "devices"]
+__all__ = ["OnnxRuntimeBackend", "devices", "output_shapes"]
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -49,6 +50,24 @@ def devices() -> list[str]:
     """The execution providers of this build of ONNX Runtime, by the names that `device` takes."""
     short = {provider: name for name, provider in PROVIDERS.items()}
     return [short.get(name, name) for name in ort.get_available_providers() if name not in REMOTE]
+
+
+def output_shapes(
+    path: Path, name: str, shape: tuple[int, ...], dtype: str
+) -> dict[str, tuple[int | None, ...] | None]:
+    """The shape of every output for an input `name` of zeros, found by running the network; BackendError otherwise."""
+    session = _session(path, ort.SessionOptions(), PROVIDERS["cpu"])
+    with _one_line_errors(path.name):
+        arrays = session.run(None, {name: np.zeros(shape, dtype)})
+    return {output.name: array.shape for output, array in zip(session.get_outputs(), arrays, strict=True)}
+
+
+def _session(path: Path, options: Any, provider: str) -> Any:
+    options.log_severity_level = FATAL  # errors are raised; the log would only repeat them
+    try:
+        return ort.InferenceSession(str(path), options, providers=[provider])
+    except Exception as exc:  # its error classes share no other base
+        raise BackendError(f"onnxruntime cannot run {path}: {_explained(exc)}") from exc
 
 
 class OnnxRuntimeBackend:
@@ -78,12 +97,8 @@ class OnnxRuntimeBackend:
             raise BackendError(f"onnxruntime runs {spec.name} in {self.precision}, as exported, not in {precision}")
         self.device, provider = _provider(device)
         options = ort.SessionOptions()
-        options.log_severity_level = FATAL  # errors are raised; the log would only repeat them
         options.intra_op_num_threads = check_count("threads", threads) or 0
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=[provider])
-        except Exception as exc:  # its error classes share no other base
-            raise BackendError(f"onnxruntime cannot run {path}: {_explained(exc)}") from exc
+        self._session = _session(path, options, provider)
         if provider not in self._session.get_providers():
             # ONNX Runtime would go on with the CPU when a provider's libraries do not load.
             raise BackendError(f"onnxruntime could not start {provider}; left: {self._session.get_providers()}")
@@ -169,6 +184,8 @@ def _provider(device: str | None) -> tuple[str, str]:
 
 def _explained(error: Exception) -> str:
     text = one_line(error)
-    if "Unsupported model IR version" in text or "is under development" in text:
+    if opset := re.search(r"Opset (\d+) is under development", text):
+        text = f"opset {opset[1]} is newer than this onnxruntime"
+    if "Unsupported model IR version" in text or opset:
         text += ": upgrade onnxruntime or export with an older onnx"
     return text

@@ -49,7 +49,11 @@ def output_shapes(path: Path, name: str, shape: tuple[int, ...]) -> dict[str, tu
     try:
         model.reshape({name: list(shape)})
     except RuntimeError as exc:
-        raise BackendError(f"{path} does not accept an input of {'x'.join(map(str, shape))}: {one_line(exc)}") from exc
+        asked = "x".join(map(str, shape))
+        raise BackendError(
+            f"{path} does not accept an input of {asked}: {one_line(exc)}: pass --multiple N if it takes only "
+            "multiples of N, or re-export"
+        ) from exc
     found: dict[str, tuple[int | None, ...] | None] = {}
     for output in model.outputs:
         partial = output.partial_shape
