@@ -33,11 +33,6 @@ class Fit:
     height: int
     width: int
 
-    @property
-    def fills(self) -> bool:
-        """Whether the frame covers exactly the network's input (no border, nothing cut off)."""
-        return (self.top, self.left) == (0, 0) and (self.height, self.width) == self.network
-
 
 def fit(frame: tuple[int, int], network: tuple[int, int], mode: FitMode = "letterbox") -> Fit:
     """Place a frame of size `frame` in a network input of size `network`, both (height, width).

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rtseg.errors import ConfigError
-from rtseg.geometry import Fit, fit, follow_aspect
+from rtseg.geometry import fit, follow_aspect
 
 SIDES = st.integers(1, 4000)
 SIZES = st.tuples(SIDES, SIDES)
@@ -27,13 +27,6 @@ def test_fit(frame: tuple[int, int], network: tuple[int, int], mode: str, expect
     found = fit(frame, network, mode)  # type: ignore[arg-type]
     assert (found.top, found.left, found.height, found.width) == expected
     assert (found.frame, found.network) == (frame, network)
-
-
-def test_fills() -> None:
-    assert fit((100, 200), (50, 100)).fills
-    assert not fit((100, 100), (50, 100)).fills
-    assert not Fit((1, 1), (4, 4), 0, 0, 4, 3).fills
-    assert not Fit((1, 1), (4, 4), -1, 0, 4, 4).fills
 
 
 @given(SIZES, SIZES)
