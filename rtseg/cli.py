@@ -260,8 +260,7 @@ def run_command(args: argparse.Namespace) -> int:
     written = report_path(config.report, config.output)
     if written and config.report:
         check_target(written)
-    console = stderr_console()
-    quiet = args.json
+    console, quiet = stderr_console(), args.json
 
     def say(line: str) -> None:
         if not quiet:
