@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from rtseg.report import file_hash
 from rtseg.spec import ModelSpec, read_spec, write_text
 
-__all__ = ["digest", "write_card"]
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+__all__ = ["write_card"]
 
 
 def write_card(package: Path) -> None:
@@ -24,7 +19,7 @@ def write_card(package: Path) -> None:
     scores: dict[str, Any] | None = None
     if (package / "eval.json").is_file():
         scores = json.loads((package / "eval.json").read_text(encoding="utf-8"))
-        if scores is not None and scores.get("sha256") != digest(model):
+        if scores is not None and scores.get("sha256") != file_hash(model):
             scores = None  # of an earlier model
     write_text(package / "CARD.md", _card(spec, model.stat().st_size, scores))
 

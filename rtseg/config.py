@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import types
 import typing
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 import msgspec
 
 from rtseg.errors import ConfigError, nearest
-from rtseg.geometry import FitMode
+from rtseg.geometry import FitMode, parse_size
 
-__all__ = ["DEFAULT_MODEL", "RunConfig", "load_config", "parse_size"]
+__all__ = ["DEFAULT_MODEL", "RunConfig", "load_config"]
 
 DEFAULT_MODEL = "pidnet-s-camvid"
 
@@ -68,14 +67,6 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 raise ConfigError(f"{name} is {value}, expected 1 or more")
         if self.size is not None:
             parse_size(self.size)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) from "HxW"; ConfigError otherwise."""
-    match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", text)
-    if not match or min(int(match[1]), int(match[2])) < 1:
-        raise ConfigError(f"size '{text}' is not HEIGHTxWIDTH, for example 360x640")
-    return int(match[1]), int(match[2])
 
 
 def load_config(path: Path, overrides: dict[str, Any] | None = None) -> RunConfig:

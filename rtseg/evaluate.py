@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from pathlib import Path
@@ -10,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.card import digest, write_card
+from rtseg.card import write_card
 from rtseg.errors import ModelError
+from rtseg.report import file_hash
 from rtseg.segmenter import Segmenter
 from rtseg.spec import find_package, write_text
 from rtseg.training.data import CAMVID, CamVid
 from rtseg.training.metrics import BoundaryScore, Confusion
 
-__all__ = ["evaluate", "main", "write_scores"]
+__all__ = ["evaluate", "table", "write_scores"]
 
 
 def evaluate(segmenter: Segmenter, *, data: Path, split: str = "val", limit: int | None = None) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def evaluate(segmenter: Segmenter, *, data: Path, split: str = "val", limit: int
 def write_scores(scores: dict[str, Any], out: Path, model: str) -> None:
     """Write scores as JSON with the hash of the model file; as `eval.json` of its package they also renew CARD.md."""
     path = find_package(model).path
-    write_text(out, json.dumps({**scores, "sha256": digest(path)}, indent=2) + "\n")
+    write_text(out, json.dumps({**scores, "sha256": file_hash(path)}, indent=2) + "\n")
     if out.name == "eval.json" and out.resolve().parent == path.resolve().parent:
         write_card(path.parent)
 
@@ -69,30 +69,6 @@ def write_scores(scores: dict[str, Any], out: Path, model: str) -> None:
 def _number(value: np.float64) -> float | None:
     """A score for JSON, which knows no NaN."""
     return None if math.isnan(value) else float(value)
-
-
-def main(args: argparse.Namespace) -> int:
-    """`rtseg eval`, with its parsed flags."""
-    from rtseg.cli import RUN_FIELDS, given, spec_fields
-    from rtseg.config import RunConfig, from_mapping, parse_size
-    from rtseg.runner import open_model
-
-    fields = {**given(args, RUN_FIELDS), "input": str(args.data), "spec_fields": spec_fields(args)}
-    config = from_mapping(fields, RunConfig, "command line")
-    with open_model(config) as backend:
-        segmenter = Segmenter(
-            backend,
-            size=parse_size(config.size) if config.size else None,
-            short_side=config.short_side,
-            mode=config.fit,
-            ignore=config.ignore_class,
-            antialias=config.antialias,
-        )
-        scores = evaluate(segmenter, data=args.data, split=args.split, limit=args.limit)
-    if args.out:
-        write_scores(scores, args.out, config.model)
-    print(json.dumps(scores, indent=2) if args.json else table(scores))
-    return 0
 
 
 def table(scores: dict[str, Any]) -> str:

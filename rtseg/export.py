@@ -6,7 +6,6 @@ Nothing gets its final name before it has been run and compared with torch.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import os
@@ -29,7 +28,7 @@ from rtseg.spec import METADATA_KEY, ModelSpec, write_text
 from rtseg.training.data import CAMVID
 from rtseg.training.train import Recipe, load_checkpoint
 
-__all__ = ["check_parity", "export", "main", "write_onnx", "write_package"]
+__all__ = ["check_parity", "export", "write_onnx", "write_package"]
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -187,10 +186,3 @@ def check_parity(network: nn.Module, spec: ModelSpec, path: Path) -> dict[str, t
 def _winners(logits: np.ndarray[Any, Any]) -> Labels:
     labels: Labels = logits.argmax(0).astype(np.uint8)
     return labels
-
-
-def main(args: argparse.Namespace) -> int:
-    """`rtseg export`, with its parsed flags."""
-    spec = export(args.checkpoint, args.out, short_side=getattr(args, "short_side", None))
-    print(f"wrote {args.out}/model.onnx ({spec.name}, val mIoU in training {spec.provenance['val_miou_in_training']})")
-    return 0

@@ -5,12 +5,13 @@ Sizes are (height, width) everywhere.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from rtseg.errors import ConfigError
 
-__all__ = ["Fit", "FitMode", "fit", "follow_aspect"]
+__all__ = ["Fit", "FitMode", "fit", "follow_aspect", "parse_size"]
 
 FitMode = Literal["letterbox", "stretch", "crop"]
 LONGEST = 16
@@ -61,3 +62,11 @@ def follow_aspect(frame: tuple[int, int], short_side: int, multiple: int) -> tup
     scale = short / min(frame_h, frame_w)
     long = min(-(-round(max(frame_h, frame_w) * scale) // multiple) * multiple, LONGEST * short)
     return (short, long) if frame_h <= frame_w else (long, short)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from "HxW"; ConfigError otherwise."""
+    match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", text)
+    if not match or min(int(match[1]), int(match[2])) < 1:
+        raise ConfigError(f"size '{text}' is not HEIGHTxWIDTH, for example 360x640")
+    return int(match[1]), int(match[2])

@@ -15,10 +15,11 @@ from typing import Any
 from rtseg import registry
 from rtseg.backends import Backend, open_backend
 from rtseg.capture import Capture
-from rtseg.config import RunConfig, parse_size
+from rtseg.config import RunConfig
 from rtseg.delivery import Delivery
 from rtseg.errors import ConfigError, SourceError, StopRun
 from rtseg.frame import StreamInfo
+from rtseg.geometry import parse_size
 from rtseg.kernels import cpu as kernels
 from rtseg.palette import resolve_palette
 from rtseg.pipeline import Pipeline, run
@@ -82,14 +83,7 @@ def open_pipeline(config: RunConfig, stack: ExitStack, notify: Notify = log.info
     if config.threads:
         kernels.set_threads(config.threads)
     backend = stack.enter_context(open_model(config))
-    segmenter = Segmenter(
-        backend,
-        size=parse_size(config.size) if config.size else None,
-        short_side=config.short_side,
-        mode=config.fit,
-        ignore=config.ignore_class,
-        antialias=config.antialias,
-    )
+    segmenter = make_segmenter(config, backend)
     hidden = frozenset(backend.spec.class_id(name) for name in config.hide_class)
     view = View(config.visualize, config.alpha, hidden, config.legend, config.hud, config.palette)
     renderer = Renderer(backend.spec, resolve_palette(config.palette, backend.spec), view)
@@ -126,6 +120,18 @@ def open_model(config: RunConfig) -> Backend:
         depth=config.depth,
         spec_file=config.spec,
         overrides=config.spec_fields,
+    )
+
+
+def make_segmenter(config: RunConfig, backend: Backend) -> Segmenter:
+    """The configured network size, fit and classes around a backend."""
+    return Segmenter(
+        backend,
+        size=parse_size(config.size) if config.size else None,
+        short_side=config.short_side,
+        mode=config.fit,
+        ignore=config.ignore_class,
+        antialias=config.antialias,
     )
 
 

@@ -285,7 +285,7 @@ def test_ctrl_c_while_flags_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(text: str) -> tuple[int, int]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rtseg.config.parse_size", interrupted)
+    monkeypatch.setattr("rtseg.flags.parse_size", interrupted)
     assert run("synthetic:drive", "null:", "--input-size", "48x64") == 130
 
 

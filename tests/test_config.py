@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rtseg.config import RunConfig, load_config, parse_size
+from rtseg.config import RunConfig, load_config
 from rtseg.errors import ConfigError
+from rtseg.geometry import parse_size
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from rtseg.card import digest
 from rtseg.cli import main
 from rtseg.errors import ConfigError, ModelError
 from rtseg.evaluate import evaluate, table, write_scores
+from rtseg.report import file_hash
 from rtseg.segmenter import Segmenter
 from rtseg.spec import ModelSpec
 from rtseg.training.data import CAMVID, CamVid
@@ -101,7 +101,7 @@ def test_scores_name_the_file_and_renew_the_card(tmp_path: Path, data: Path) -> 
     write_scores(scores, tmp_path / "elsewhere.json", str(folder / "model.onnx"))
     assert not (folder / "CARD.md").exists()
     write_scores(scores, folder / "eval.json", str(folder / "model.onnx"))
-    assert json.loads((folder / "eval.json").read_text())["sha256"] == digest(folder / "model.onnx")
+    assert json.loads((folder / "eval.json").read_text())["sha256"] == file_hash(folder / "model.onnx")
     assert f"{scores['miou']:.4f}" in (folder / "CARD.md").read_text()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -15,8 +14,9 @@ import torch
 from rtseg import export as export_module
 from rtseg.backends import open_backend
 from rtseg.card import digest, write_card
+from rtseg.cli import main
 from rtseg.errors import ConfigError, ModelError
-from rtseg.export import check_parity, export, main
+from rtseg.export import check_parity, export
 from rtseg.models.pidnet import pidnet_s
 from rtseg.spec import METADATA_KEY, ModelSpec, read_spec
 from rtseg.training.train import Recipe, Run
@@ -43,7 +43,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def package(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("engines") / "toy"
-    assert main(argparse.Namespace(checkpoint=checkpoint, out=out)) == 0
+    assert main(["export", str(checkpoint), "--out", str(out)]) == 0
     return out
 
 
@@ -101,7 +101,10 @@ def test_backends_agree_with_torch(package: Path, network: torch.nn.Module, back
             assert found.shape == (11, size[0] // 8, size[1] // 8)
             assert expected.std() > 0.01
             assert np.abs(found - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
-            assert (found.argmax(0) == expected.argmax(0)).mean() > 0.999
+            best = np.sort(expected, axis=0)
+            clear = best[-1] - best[-2] > 1e-3 * np.abs(expected).max()
+            assert clear.mean() > 0.9
+            np.testing.assert_array_equal(found.argmax(0)[clear], expected.argmax(0)[clear])
 
 
 def test_a_file_that_computes_something_else_is_refused(

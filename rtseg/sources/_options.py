@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 from rtseg.errors import ConfigError
+from rtseg.geometry import parse_size
 
 __all__ = ["at_least", "number", "retries", "size_of", "whole"]
 
@@ -41,8 +41,7 @@ def whole(name: str, value: Any, low: int) -> int:
 def size_of(name: str, value: Any) -> tuple[int, int]:
     """(height, width) from a pair or from the text HEIGHTxWIDTH."""
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", value)
-        value = match.groups() if match else None
+        value = parse_size(value)
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise ConfigError(f"{name} is not HEIGHTxWIDTH, for example 720x1280")
     return whole(f"height of {name}", value[0], 1), whole(f"width of {name}", value[1], 1)
