@@ -5,6 +5,7 @@ Numba's own `parallel=True` is not used: its portable threading layer aborts whe
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import threading
@@ -23,6 +24,11 @@ PIECES_PER_THREAD = 3
 _lock = threading.Lock()
 _count = 0
 _pool: ThreadPoolExecutor | None = None
+_helpers: set[int] = set()
+"""Native ids of the pool's threads."""
+_avoided: int | None = None
+"""The CPU that the pool's threads keep off: that of the last caller."""
+_which_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
 def _available() -> int:
@@ -32,15 +38,18 @@ def _available() -> int:
 
 def set_threads(count: int | None = None) -> int:
     """Use `count` threads for every kernel, None for one per CPU (at most 8); returns the number in use."""
-    global _count, _pool
+    global _count, _pool, _helpers, _avoided
     if count is None:
         count = min(_available(), MOST_BY_DEFAULT)
     if count < 1:
         raise ConfigError(f"kernel threads: {count}, expected 1 or more")
     with _lock:
         if count != _count:
-            old, _pool = _pool, ThreadPoolExecutor(count - 1, "rtseg-kernel") if count > 1 else None
-            _count = count
+            helpers: set[int] = set()
+            old, _pool = _pool, None
+            if count > 1:
+                _pool = ThreadPoolExecutor(count - 1, "rtseg-kernel", _note_helper, (helpers,))
+            _count, _helpers, _avoided = count, helpers, None
             if old is not None:
                 old.shutdown(wait=False)  # What was handed to it is still run.
     return count
@@ -49,6 +58,33 @@ def set_threads(count: int | None = None) -> int:
 def threads() -> int:
     """The number of threads in use."""
     return _count or set_threads()
+
+
+def _note_helper(helpers: set[int]) -> None:
+    helpers.add(threading.get_native_id())
+
+
+def _keep_off_this_cpu() -> None:
+    """Let the helpers wake up on any CPU but the caller's.
+
+    The kernel wakes a thread where its waker runs if it thinks that the caches are worth it; on small virtual machines
+    it thinks so even while the other CPU is idle, and two threads then share one CPU (seen as half the speed after a
+    pause of milliseconds).
+    """
+    global _avoided
+    here = _which_cpu() if _which_cpu is not None else None
+    if here is None or here == _avoided:
+        return
+    others = os.sched_getaffinity(0) - {here}
+    if not others:
+        return
+    for helper in list(_helpers):
+        try:
+            os.sched_setaffinity(helper, others)
+        except OSError:  # the thread has ended, or the system forbids it: it then runs wherever it may
+            continue
+    if len(_helpers) == _count - 1:
+        _avoided = here
 
 
 def spread(work: Callable[[int, int], object], rows: int) -> None:
@@ -74,6 +110,7 @@ def spread(work: Callable[[int, int], object], rows: int) -> None:
                 return
             work(first, last)
 
+    _keep_off_this_cpu()
     with _lock:
         helpers = [_pool.submit(drain) for _ in range(workers - 1)] if _pool is not None else []
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from rtseg.errors import ConfigError
 from rtseg.geometry import fit
 from rtseg.kernels import cpu
+from rtseg.kernels import threads as threads_module
 from rtseg.kernels.jit import jit
 from rtseg.kernels.threads import set_threads, spread, threads
 from rtseg.spec import ModelSpec
@@ -160,3 +163,16 @@ def test_a_changed_kernel_file_is_compiled_anew(tmp_path: Path, monkeypatch: pyt
     assert names[0] != names[1]
     assert all(name.startswith("answer_") for name in names)
     assert len(list((tmp_path / "__pycache__").glob("*.nbi"))) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_helpers_keep_off_the_callers_cpu() -> None:
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("needs two CPUs")
+    set_threads(2)
+    for _ in range(20):
+        spread(lambda first, last: time.sleep(0.001), 6)
+    (helper,) = threads_module._helpers
+    assert threads_module._avoided in allowed
+    assert os.sched_getaffinity(helper) == allowed - {threads_module._avoided}
