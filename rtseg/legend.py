@@ -17,7 +17,8 @@ __all__ = ["Item", "TextBoxes", "place", "text_size"]
 
 BACKGROUND = (28, 28, 28)
 FOREGROUND = (255, 255, 255)
-CACHED = 1024
+CACHED = 256
+"""Pieces of text kept: enough for a legend of 150 classes, little memory for a HUD whose figures always change."""
 
 
 @dataclass(frozen=True, slots=True)

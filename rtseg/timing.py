@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import random
+import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["STAGES", "Recorder", "Rolling", "StageClock", "percentiles"]
+__all__ = ["STAGES", "Recorder", "Rolling", "Samples", "StageClock", "percentiles"]
 
 STAGES = ("capture", "preprocess", "infer", "labels", "render", "sink")
 """The calls of the loop in order; `capture` is the wait from the frame in hand to the loop taking it."""
 
+KEPT = 1 << 16
+"""Samples kept of each duration: all of a run of half an hour at 30 frames per second."""
 PERCENTILES = (50, 90, 95, 99)
 FLOORS = {50: 1, 90: 64, 95: 130, 99: 662}
 """Samples below which a percentile says nothing (MLPerf's early-stopping floors; p95 by the same rule)."""
@@ -44,17 +50,49 @@ class StageClock:
         self.stages[stage] = time.monotonic_ns() - self._started[stage]
 
 
-def percentiles(nanoseconds: Iterable[int]) -> dict[str, Any]:
+class Samples:
+    """Durations in nanoseconds in bounded memory, so that a camera may run for months.
+
+    All of the first KEPT are kept; from then on a uniform random choice among all so far (reservoir sampling, Vitter
+    1985, algorithm R; seeded). The count, which is the length, and the maximum are always exact.
+    """
+
+    __slots__ = ("_count", "_kept", "_random", "max")
+
+    def __init__(self, nanoseconds: Iterable[int] = ()) -> None:
+        self._kept, self._count, self._random = array("q"), 0, random.Random(0)
+        self.max = 0
+        for value in nanoseconds:
+            self.add(value)
+
+    def add(self, nanoseconds: int) -> None:
+        """Note one duration."""
+        self._count += 1
+        self.max = max(self.max, nanoseconds)
+        if len(self._kept) < KEPT:
+            self._kept.append(nanoseconds)
+        elif (place := self._random.randrange(self._count)) < KEPT:
+            self._kept[place] = nanoseconds
+
+    def __len__(self) -> int:
+        return self._count
+
+    def sorted(self) -> NDArray[np.int64]:
+        """What is kept, in ascending order."""
+        return np.sort(np.array(self._kept, np.int64))
+
+
+def percentiles(samples: Samples) -> dict[str, Any]:
     """p50 to p99 and max in milliseconds beside the sample count; None where the samples are too few for one.
 
     Percentiles are nearest-rank, so each is a latency that a frame really had.
     """
-    samples = np.sort(np.fromiter(nanoseconds, dtype=np.int64))
-    out: dict[str, Any] = {"samples": int(samples.size)}
+    ordered = samples.sorted()
+    out: dict[str, Any] = {"samples": len(samples)}
     for p in PERCENTILES:
-        supported = samples.size >= FLOORS[p]
-        out[f"p{p}"] = _ms(samples[int(np.ceil(p / 100 * samples.size)) - 1]) if supported else None
-    out["max"] = _ms(samples[-1]) if samples.size else None
+        supported = ordered.size >= FLOORS[p]
+        out[f"p{p}"] = _ms(ordered[int(np.ceil(p / 100 * ordered.size)) - 1]) if supported else None
+    out["max"] = _ms(samples.max) if len(samples) else None
     return out
 
 
@@ -90,24 +128,25 @@ class Rolling:
 
 
 class Recorder:
-    """Every frame's stage times and latencies, kept as plain integers until the report is made."""
+    """Every frame's stage times and latencies, until the report is made."""
 
     def __init__(self) -> None:
-        self.stages: dict[str, list[int]] = {name: [] for name in STAGES}
-        self.to_overlay: list[int] = []
-        self.to_sink: list[int] = []
+        self.stages = {name: Samples() for name in STAGES}
+        self.to_overlay, self.to_sink = Samples(), Samples()
         self.rolling = Rolling()
+        self._lock = threading.Lock()
 
     def add(self, stages: dict[str, int], t_overlay: int, latency_ns: int) -> None:
         """Note a frame whose results are in hand."""
         for name, samples in self.stages.items():
-            samples.append(stages.get(name, 0))
-        self.to_overlay.append(latency_ns)
+            samples.add(stages.get(name, 0))
+        self.to_overlay.add(latency_ns)
         self.rolling.add(t_overlay, latency_ns)
 
     def add_written(self, latency_ns: int) -> None:
         """Note that a sink finished a frame, capture-to-sink in nanoseconds; called from sink threads."""
-        self.to_sink.append(latency_ns)
+        with self._lock:
+            self.to_sink.add(latency_ns)
 
     def summary(self) -> dict[str, Any]:
         """Percentiles in milliseconds of both latencies and of each stage."""
