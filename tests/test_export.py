@@ -13,11 +13,12 @@ import torch
 
 from rtseg import export as export_module
 from rtseg.backends import open_backend
-from rtseg.card import digest, write_card
+from rtseg.card import write_card
 from rtseg.cli import main
 from rtseg.errors import ConfigError, ModelError
 from rtseg.export import check_parity, export
 from rtseg.models.pidnet import pidnet_s
+from rtseg.report import file_hash
 from rtseg.spec import METADATA_KEY, ModelSpec, read_spec
 from rtseg.training.train import Recipe, Run
 from rtseg.training.transforms import Augmentation
@@ -136,7 +137,7 @@ def scores(package: Path, **changes: object) -> dict[str, object]:
         "backend": "openvino", "precision": "fp32", "data": "camvid", "split": "val", "images": 101,
         "network_size": [360, 480], "miou": 0.61234, "pixel_accuracy": 0.9, "boundary_f": 0.5,
         "classes": {"Sky": {"iou": 0.91, "boundary_f": 0.8}, "Bicyclist": {"iou": None, "boundary_f": None}},
-        "sha256": digest(package / "model.onnx"), **changes,
+        "sha256": file_hash(package / "model.onnx"), **changes,
     }  # fmt: skip
 
 
