@@ -47,6 +47,13 @@ def count_or(word: str) -> Any:
     return parse
 
 
+def yes_or_no(text: str) -> bool:
+    """A switch."""
+    if text.lower() not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"expected yes or no, found '{text}'")
+    return text.lower() == "yes"
+
+
 SOURCE_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--start", float, "SECONDS", "first second to read"),
     ("--end", float, "SECONDS", "second to stop at"),
@@ -57,18 +64,24 @@ SOURCE_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--pixel-format", str, "FOURCC", "pixel format asked of a camera, for example MJPG"),
     ("--seed", int, "N", "seed of a synthetic scene"),
     ("--length", int, "N", "frames of a synthetic scene, 0 for endless"),
+    ("--live", yes_or_no, "yes|no", "play a synthetic scene in real time, as a camera would (default: no)"),
+    ("--on-error", str, "raise|skip", "what a damaged image in a folder does (default: raise)"),
     ("--transport", str, "tcp|udp", "what carries RTSP (default: tcp)"),
     ("--open-timeout", float, "SECONDS", "how long to wait for a stream to answer"),
     ("--read-timeout", float, "SECONDS", "how long to wait for the next frame"),
+    ("--low-latency", yes_or_no, "yes|no", "keep a stream from buffering (default: yes)"),
     ("--reconnect", count_or("forever"), "N|forever", "how often to open a lost stream or camera again, in a row"),
+    ("--backoff-limit", float, "SECONDS", "longest wait between two attempts to reconnect to a stream (default: 30)"),
 )
 SINK_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--codec", str, "NAME", "video codec of the output, for example h264, hevc, vp9"),
     ("--crf", float, "N", "constant quality of the output, for example 18 (finer) to 28 (smaller)"),
     ("--bitrate", str, "RATE", "bit rate of the output, bits per second, for example 4M"),
-    ("--preset", str, "NAME", "speed preset of the encoder"),
+    ("--preset", str, "NAME", "speed preset of the encoder (default for H.264: ultrafast)"),
+    ("--output-rate", float, "FPS", "a fixed frame rate instead of the input's timestamps"),
+    ("--quality", int, "N", "JPEG quality of image outputs, 1 to 100"),
 )
-RENAMED = {"input_rate": "rate", "input_size": "size"}
+RENAMED = {"input_rate": "rate", "input_size": "size", "output_rate": "rate"}
 SPEC_FIELDS = (
     "mean", "std", "scale", "channels", "layout", "output_name", "output_kind", "output_layout", "multiple",
 )  # fmt: skip

@@ -17,7 +17,9 @@ import cv2
 import numpy as np
 import pytest
 
+from rtseg import registry
 from rtseg.cli import main
+from rtseg.flags import RENAMED, SINK_FLAGS, SOURCE_FLAGS
 from tests.media import write_audio, write_clip, write_images
 
 MODEL = "pidnet-s-camvid"
@@ -93,6 +95,25 @@ def test_an_ignored_class_cannot_win(tmp_path: Path) -> None:
     after = labels_of(clip, tmp_path / "b", "--ignore-class", str(winner))
     assert (before[0] == winner).any()
     assert not (after[0] == winner).any()
+
+
+def test_every_option_of_a_source_or_sink_has_a_flag() -> None:
+    known = {RENAMED.get(flag[2:].replace("-", "_"), flag[2:].replace("-", "_")) for flag, *_ in SOURCE_FLAGS}
+    for name in registry.SOURCES:
+        assert set(registry.option_names(registry.load(registry.SOURCES, name, "source"))) <= known
+    known = {RENAMED.get(flag[2:].replace("-", "_"), flag[2:].replace("-", "_")) for flag, *_ in SINK_FLAGS}
+    known |= {"content", "needs"}  # chosen by the prefix of the output; only for measuring
+    for name in registry.SINKS:
+        assert set(registry.option_names(registry.load(registry.SINKS, name, "sink"))) <= known
+
+
+def test_a_live_scene_keeps_the_newest_frame(tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+    words = ["--live", "yes", "--length", "20", "--input-rate", "60", "--input-size", "48x64", "--report", report]
+    assert run("synthetic:shapes", "null:", *words, *QUICK) == 0
+    result = json.loads(report.read_text())
+    assert (result["input"]["live"], result["policy"]) == (True, "latest")
+    assert result["frames"] + result["drops"]["capture"] + result["drops"]["while_starting"] == 20
 
 
 def test_json_prints_the_report_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
