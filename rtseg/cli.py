@@ -111,7 +111,8 @@ def run_command(args: argparse.Namespace) -> int:
         print_table(report, console)
     if written:
         write_report(written, report)
-    files = [uri for uri in config.output if sink_kind(uri)[0] not in ("window", "null")] if report["frames"] else []
+    outputs = [sink_kind(uri) for uri in config.output] if report["frames"] else []
+    files = [target for kind, target in outputs if kind not in ("window", "null")]
     for path in [*files, *([str(written)] if written else [])]:
         say(f"wrote {path}")
     if report["error"]:

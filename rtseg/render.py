@@ -109,6 +109,11 @@ class Renderer:
         """The shape of the picture for a frame of (height, width): wider by a frame for each further panel."""
         return size[0], size[1] * len(self.view.panels()), 3
 
+    def warm_up(self, size: tuple[int, int]) -> None:
+        """Load the font and draw a picture for a frame of (height, width) that nobody sees."""
+        blank = Renderer(self._spec, self._palette, self.view)
+        blank.draw(np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8), Hud(0.0, 0.0, 0.0, 0))
+
     def draw(self, image: Image, labels: Labels, hud: Hud | None = None, out: Image | None = None) -> Image:
         """The picture for a frame and its label map.
 
