@@ -97,9 +97,11 @@ def open_pipeline(config: RunConfig, stack: ExitStack, notify: Notify = log.info
     sinks = open_sinks(config, info, segmenter, view)
     needs = frozenset({"areas"} if config.stats else ()).union(*(sink.needs for sink in sinks))
     if info.size:
-        seconds += segmenter.warm_up(info.size)
+        start = time.monotonic()
+        segmenter.warm_up(info.size)
         if "overlay" in needs:
             renderer.warm_up(info.size)
+        seconds += time.monotonic() - start
         place = segmenter.fit(info.size)
         notify(
             f"model {backend.spec.name} at {place.network[0]}x{place.network[1]} on {backend.name} {backend.device} "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -84,12 +83,10 @@ class Segmenter:
             found = self._fits[frame_size] = fit(frame_size, network, self._mode)
         return found
 
-    def warm_up(self, frame_size: tuple[int, int]) -> float:
-        """Compile the network and the kernels for frames of (height, width); returns the seconds it took."""
-        start = time.monotonic()
+    def warm_up(self, frame_size: tuple[int, int]) -> None:
+        """Compile the network and run it and the kernels once for frames of (height, width)."""
         self.backend.prepare(self.fit(frame_size).network)
         self(np.zeros((*frame_size, 3), np.uint8))
-        return time.monotonic() - start
 
     def preprocess(self, image: Image) -> tuple[NDArray[Any], Fit]:
         """The network's input tensor for an HWC uint8 BGR image, and where the image lies in it."""

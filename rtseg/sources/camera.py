@@ -18,6 +18,7 @@ import cv2
 
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, StreamInfo
+from rtseg.sources._ahead import Ahead
 from rtseg.sources._av import Timeline
 from rtseg.sources._opencv import quiet
 from rtseg.sources._options import at_least, retries, size_of
@@ -69,8 +70,7 @@ class CameraSource:
         self._backoff = Backoff(retries(reconnect), BACKOFF_LIMIT)
         self._stop = threading.Event()
         self._info: StreamInfo | None = None
-        self._frames = self._play()
-        self._first: Frame | None = None
+        self._frames = Ahead(self._play())
         self.reconnects = 0
 
     @property
@@ -79,14 +79,13 @@ class CameraSource:
         return self._info
 
     def __enter__(self) -> Self:
-        self._first = next(self._frames, None)
+        self._frames.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._first = None
         self._frames.close()
 
     def close(self) -> None:
@@ -94,11 +93,7 @@ class CameraSource:
         self._stop.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        first, self._first = self._first, None
-        if first is not None:
-            yield first
-            del first
-            yield from self._frames
+        return iter(self._frames)
 
     def _play(self) -> Generator[Frame, None, None]:
         timeline, index = Timeline(1 / 30), 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import logging
 import stat
@@ -18,6 +17,7 @@ import av
 
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, StreamInfo
+from rtseg.sources._ahead import Ahead
 from rtseg.sources._av import Decoder, Timeline
 from rtseg.sources._options import at_least, whole
 
@@ -54,8 +54,7 @@ class FileSource:
             raise ConfigError(f"end ({self._end:g} s) is not after start ({self._start or 0:g} s)")
         self._loop, self._stride = whole("loop", loop, 0), whole("stride", stride, 1)
         self._info: StreamInfo | None = None
-        self._frames = self._play()
-        self._first: Frame | None = None
+        self._frames = Ahead(self._play(), restamp=True)
         self.corrupted = 0
         self.warning: str | None = None
 
@@ -66,15 +65,13 @@ class FileSource:
 
     def __enter__(self) -> Self:
         check_file(self._path)
-        # The first frame is decoded now: only it tells the size after rotation, and whether anything can be decoded.
-        self._first = next(self._frames, None)
+        self._frames.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._first = None
         self._frames.close()
 
     def close(self) -> None:
@@ -82,11 +79,7 @@ class FileSource:
         self._stop.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        first, self._first = self._first, None
-        if first is not None:
-            yield dataclasses.replace(first, t_capture=time.monotonic_ns())  # it was decoded early, to learn its size
-            del first
-            yield from self._frames
+        return iter(self._frames)
 
     def _play(self) -> Generator[Frame, None, None]:
         timeline: Timeline | None = None

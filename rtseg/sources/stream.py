@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rtseg.errors import ConfigError, SourceError, nearest
 from rtseg.frame import Frame, StreamInfo
+from rtseg.sources._ahead import Ahead
 from rtseg.sources._av import Decoder, Timeline
 from rtseg.sources._options import at_least, retries
 from rtseg.sources._reconnect import Backoff, redact
@@ -66,8 +67,7 @@ class StreamSource:
         self._backoff = Backoff(self._retries, at_least("backoff_limit", backoff_limit, 0))
         self._stop = threading.Event()
         self._info: StreamInfo | None = None
-        self._frames = self._play()
-        self._first: Frame | None = None
+        self._frames = Ahead(self._play())
         self.reconnects = 0
         self.corrupted = 0
 
@@ -77,8 +77,7 @@ class StreamSource:
         return self._info
 
     def __enter__(self) -> Self:
-        self._first = next(self._frames, None)
-        if self._first is None:
+        if not self._frames.start():
             raise SourceError(f"{self._shown}: the stream ended before its first picture")
         return self
 
@@ -86,7 +85,6 @@ class StreamSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._first = None
         self._frames.close()
 
     def close(self) -> None:
@@ -94,11 +92,7 @@ class StreamSource:
         self._stop.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        first, self._first = self._first, None
-        if first is not None:
-            yield first
-            del first
-            yield from self._frames
+        return iter(self._frames)
 
     def _play(self) -> Generator[Frame, None, None]:
         timeline = Timeline(1 / 25)
