@@ -42,6 +42,7 @@ def _card(spec: ModelSpec, size: int, scores: dict[str, Any] | None) -> str:
         f"| licence | {spec.licence} |",
         f"| trained on | {spec.provenance.get('data', 'unknown')} |",
         f"| initial weights | {spec.provenance.get('initial_weights', 'unknown')} |",
+        f"| recipe | {_recipe(recipe)} |",
         f"| training | {spec.provenance.get('steps', 0)} steps of {recipe.get('batch', '?')} images, "
         f"{spec.provenance.get('minutes', 0)} minutes on a {spec.provenance.get('device', 'unknown')} |",
         f"| code | revision {spec.provenance.get('revision', 'unknown')}, torch {spec.provenance.get('torch')} |",
@@ -50,6 +51,19 @@ def _card(spec: ModelSpec, size: int, scores: dict[str, Any] | None) -> str:
         "",
     ]
     return "\n".join(lines + (_scores(scores) if scores else ["Not evaluated yet: run `rtseg eval`."])) + "\n"
+
+
+def _recipe(recipe: dict[str, Any]) -> str:
+    """What decides a training run, in one line; all of it is in the spec's provenance."""
+    if not recipe:
+        return "unknown"
+    height, width = recipe["augmentation"]["crop"]
+    smallest, largest = recipe["augmentation"]["scale"]
+    return (
+        f"`{recipe['name']}`: AdamW, learning rate {recipe['learning_rate']:g}, "
+        f"weight decay {recipe['weight_decay']:g}, {recipe['precision']}, crops {height}x{width} at {smallest:g} to {largest:g} times the size, "
+        f"averaged weights (decay {recipe['ema']:g}), seed {recipe['seed']}; in full in spec.json"
+    )
 
 
 def _scores(scores: dict[str, Any]) -> list[str]:

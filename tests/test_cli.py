@@ -21,6 +21,7 @@ from rtseg import registry
 from rtseg.cli import main
 from rtseg.flags import RENAMED, SINK_FLAGS, SOURCE_FLAGS
 from tests.media import write_audio, write_clip, write_images
+from tests.sources.rtsp_server import RtspServer
 
 MODEL = "pidnet-s-camvid"
 QUICK = ["--short-side", "64", "--backend", "openvino"]
@@ -365,6 +366,16 @@ def test_a_stream_that_never_answers(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "no data for 0.5 s" in line
     assert "secret" not in line
     assert not out.exists()
+
+
+def test_a_stream_that_stops_leaves_what_came_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.mp4"
+    with RtspServer(40, end="stall") as server:
+        assert run(server.url, out, "--read-timeout", "0.5", "--reconnect", "0", *QUICK) == 1
+    assert "no data for 0.5 s" in error_line(capsys)
+    report = json.loads((tmp_path / "out.report.json").read_text())
+    assert report["outcome"] == "source failed"
+    assert len(times(out)) == report["frames"] > 0
 
 
 def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,6 +150,7 @@ def test_card_shows_the_scores_of_this_very_file(package: Path, tmp_path: Path) 
     card = (folder / "CARD.md").read_text()
     assert card == (package / "CARD.md").read_text()
     assert "Not evaluated yet" in card and "CC BY-NC 4.0" in card and "7 steps of 8 images" in card
+    assert "AdamW, learning rate 0.001, weight decay 0.05" in card
 
     (folder / "eval.json").write_text(json.dumps(scores(folder)))
     write_card(folder)
