@@ -61,7 +61,8 @@ def _recipe(recipe: dict[str, Any]) -> str:
     smallest, largest = recipe["augmentation"]["scale"]
     return (
         f"`{recipe['name']}`: AdamW, learning rate {recipe['learning_rate']:g}, "
-        f"weight decay {recipe['weight_decay']:g}, {recipe['precision']}, crops {height}x{width} at {smallest:g} to {largest:g} times the size, "
+        f"weight decay {recipe['weight_decay']:g}, {recipe['precision']}, "
+        f"crops {height}x{width} at {smallest:g} to {largest:g} times the size, "
         f"averaged weights (decay {recipe['ema']:g}), seed {recipe['seed']}; in full in spec.json"
     )
 
