@@ -24,6 +24,7 @@ from rtseg import registry
 from rtseg.card import write_card
 from rtseg.errors import MissingExtra, ModelError
 from rtseg.frame import Labels
+from rtseg.models import build
 from rtseg.spec import METADATA_KEY, ModelSpec, write_text
 from rtseg.training.data import CAMVID
 from rtseg.training.train import Recipe, load_checkpoint
@@ -52,7 +53,7 @@ def export(checkpoint: Path, out: Path, *, name: str | None = None, short_side: 
         short_side=short_side or CAMVID.short_side,
         provenance=_provenance(recipe, state),
     )
-    network = registry.load(registry.NETWORKS, recipe.network, "network")(len(spec.classes))
+    network = build(recipe.network, len(spec.classes))
     wanted = network.state_dict().keys()
     network.load_state_dict({key: value for key, value in state["average"].items() if key in wanted})
     write_package(network.eval(), spec, out)

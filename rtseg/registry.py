@@ -13,7 +13,18 @@ from typing import Any
 
 from rtseg.errors import ConfigError, MissingExtra, nearest
 
-__all__ = ["BACKENDS", "NETWORKS", "SINKS", "SOURCES", "accepted", "load", "option_names", "require"]
+__all__ = [
+    "BACKENDS",
+    "DECODERS",
+    "ENCODERS",
+    "NETWORKS",
+    "SINKS",
+    "SOURCES",
+    "accepted",
+    "load",
+    "option_names",
+    "require",
+]
 
 Table = Mapping[str, tuple[str, str | None]]
 
@@ -43,6 +54,15 @@ NETWORKS: Table = {
     "pidnet-s": ("rtseg.models.pidnet:pidnet_s", "train"),
     "pidnet-m": ("rtseg.models.pidnet:pidnet_m", "train"),
     "pidnet-l": ("rtseg.models.pidnet:pidnet_l", "train"),
+}
+DECODERS: Table = {
+    "deeplabv3plus": ("rtseg.models.deeplab:deeplabv3plus", "train"),
+}
+"""Decoders that take any encoder: a network's name is "<decoder>-<encoder>"."""
+ENCODERS: Table = {
+    "efficientnet-lite0": ("rtseg.models.encoders.efficientnet_lite:efficientnet_lite0", "train"),
+    "efficientnet-lite1": ("rtseg.models.encoders.efficientnet_lite:efficientnet_lite1", "train"),
+    "efficientnet-lite2": ("rtseg.models.encoders.efficientnet_lite:efficientnet_lite2", "train"),
 }
 
 

@@ -17,6 +17,8 @@ TABLES = {
     "sink": registry.SINKS,
     "backend": registry.BACKENDS,
     "network": registry.NETWORKS,
+    "decoder": registry.DECODERS,
+    "encoder": registry.ENCODERS,
 }
 MEMBERS = [(kind, name) for kind, table in TABLES.items() for name in table]
 

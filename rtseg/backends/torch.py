@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rtseg import registry
 from rtseg.backends._shared import WAIT_S, InFlight, Outputs, Worker, check_count, input_shape, one_line, tensor_size
 from rtseg.errors import BackendError, ConfigError, nearest
+from rtseg.models import build
 from rtseg.onnx_file import read_onnx
 from rtseg.spec import ModelSpec
 
@@ -277,7 +277,7 @@ def _rebuild(path: Path, spec: ModelSpec) -> nn.Module:
             f"model {spec.name} does more in its ONNX file than network {spec.network} does "
             f"({spec.dtype} input, {spec.output_kind} as {spec.output_layout}): run it with --backend openvino"
         )
-    network: nn.Module = registry.load(registry.NETWORKS, spec.network, "network")(len(spec.classes))
+    network: nn.Module = build(spec.network, len(spec.classes))
     stored = {weight.name: weight for weight in read_onnx(path).weights}
     state = network.state_dict()
     for name, target in state.items():

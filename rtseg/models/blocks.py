@@ -2,9 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from rtseg.errors import ModelError
+
+
+class Heads(NamedTuple):
+    """What a network with training heads returns in training mode: logits (N, C, h, w), each at its own stride.
+
+    `boundary` is (N, 1, h, w): the logit of a pixel being near a class boundary.
+    """
+
+    main: Tensor
+    auxiliary: tuple[Tensor, ...] = ()
+    boundary: Tensor | None = None
+
+
+def check_size(x: Tensor, multiple: int) -> None:
+    """Raise ModelError unless height and width of ``x`` are multiples of ``multiple``, naming the size to pad to."""
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        return  # symbolic sizes: the exporter fixes the multiple
+    height, width = x.shape[-2:]
+    if height < multiple or width < multiple or height % multiple or width % multiple:
+        padded = tuple(max(multiple, -(-side // multiple) * multiple) for side in (height, width))
+        raise ModelError(
+            f"input height and width must be multiples of {multiple}, got {height}x{width}: "
+            f"resize or pad to {padded[0]}x{padded[1]}"
+        )
+
+
+def check_classes(classes: int) -> None:
+    """Raise ModelError unless there are at least two classes."""
+    if classes < 2:
+        raise ModelError(f"a segmentation network needs at least 2 classes, got {classes}")
+
+
+def dilations(strides: Sequence[int], before: int, output_stride: int) -> list[tuple[int, int, int]]:
+    """Return (stride, dilation, dilation of its first block) of each stage so that the last is at ``output_stride``.
+
+    ``strides`` are the stages' published strides, ``before`` the stride in front of the first. A stage that would go
+    beyond ``output_stride`` keeps the resolution and dilates instead (Chen et al. 2017, arXiv 1706.05587); its first
+    block still has the dilation of the stage before, as in the published networks.
+    """
+    if output_stride not in (8, 16, 32):
+        raise ModelError(f"output stride {output_stride} is not possible: choose 8, 16 or 32")
+    reached, dilation, steps = before, 1, []
+    for stride in strides:
+        first = dilation
+        if reached * stride > output_stride:
+            dilation *= stride
+            stride = 1
+        reached *= stride
+        steps.append((stride, dilation, first))
+    return steps
 
 
 def resize_like(x: Tensor, reference: Tensor) -> Tensor:
@@ -17,6 +72,15 @@ def conv_bn(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
+    )
+
+
+def conv_bn_relu(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """Return a convolution that keeps the size at stride 1, then batch normalisation and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
     )
 
 

@@ -16,16 +16,17 @@ from torch import Tensor, nn
 from rtseg.errors import ModelError
 from rtseg.models.blocks import (
     BasicBlock,
+    Heads,
     SegmentationHead,
     basic_stage,
     bn_relu_conv,
     bottleneck_stage,
+    check_classes,
+    check_size,
     conv_bn,
     initialise,
     resize_like,
 )
-
-STRIDE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +152,18 @@ class PIDNet(nn.Module):
     """PIDNet-S, -M or -L.
 
     ``forward`` takes a float NCHW image whose height and width are multiples of 8. It returns logits (N, classes,
-    H/8, W/8); in training mode it returns the logits of the auxiliary P head, the main logits, and the boundary logits
+    H/8, W/8); in training mode it returns `Heads` with the auxiliary logits of the P branch and the boundary logits
     (N, 1, H/8, W/8). Without ``training_heads`` the network has no auxiliary heads and always returns the main logits.
     """
+
+    multiple = 8
+    output_stride = 8
 
     def __init__(self, variant: str = "s", classes: int = 19, *, training_heads: bool = True) -> None:
         super().__init__()
         if variant not in VARIANTS:
             raise ModelError(f"unknown PIDNet variant {variant!r}: choose from {', '.join(VARIANTS)}")
-        if classes < 2:
-            raise ModelError(f"a segmentation network needs at least 2 classes, got {classes}")
+        check_classes(classes)
         v = VARIANTS[variant]
         c = v.planes
         derivative = c if v.light else 2 * c
@@ -200,8 +203,8 @@ class PIDNet(nn.Module):
         self.final_layer = SegmentationHead(4 * c, v.head_planes, classes)
         initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        check_size(*x.shape[-2:])
+    def forward(self, x: Tensor) -> Tensor | Heads:
+        check_size(x, self.multiple)
         x = self.layer1(self.conv1(x))  # 1/4, c
         x = F.relu(self.layer2(F.relu(x)))  # 1/8, 2c
         p, d = self.layer3_(x), self.layer3_d(x)
@@ -223,20 +226,8 @@ class PIDNet(nn.Module):
         i = resize_like(self.spp(self.layer5(i)), p)  # 1/64, 16c -> 1/8, 4c
         logits: Tensor = self.final_layer(self.dfm(p, i, d))
         if self.training and self.seghead_p is not None and self.seghead_d is not None:
-            return self.seghead_p(p_early), logits, self.seghead_d(d_early)
+            return Heads(logits, (self.seghead_p(p_early),), self.seghead_d(d_early))
         return logits
-
-
-def check_size(height: int, width: int) -> None:
-    """Raise ModelError unless both sides are multiples of 8, naming the size to pad to."""
-    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
-        return  # symbolic sizes: the exporter fixes the multiple
-    if height < STRIDE or width < STRIDE or height % STRIDE or width % STRIDE:
-        padded = tuple(max(STRIDE, -(-side // STRIDE) * STRIDE) for side in (height, width))
-        raise ModelError(
-            f"input height and width must be multiples of {STRIDE}, got {height}x{width}: "
-            f"resize or pad to {padded[0]}x{padded[1]}"
-        )
 
 
 def pidnet_s(classes: int, *, training_heads: bool = False) -> PIDNet:

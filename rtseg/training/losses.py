@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtseg.models.blocks import Heads
+
 __all__ = ["Criterion", "LossWeights", "boundaries", "boundary_loss", "class_weights", "hard_mean"]
 
 
@@ -72,7 +74,7 @@ def boundary_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 class Criterion(nn.Module):
     """The weighted sum of PIDNet's auxiliary, main, boundary and boundary-aware losses.
 
-    Takes (auxiliary, main, boundary) logits, resized to the labels (N, H, W) int64; returns the sum and its terms.
+    Takes logits or `Heads`, resized to the labels (N, H, W) int64; returns the sum and the terms that these heads have.
     """
 
     def __init__(self, weights: LossWeights, balance: Tensor, ignore: int) -> None:
@@ -81,26 +83,30 @@ class Criterion(nn.Module):
         self.ignore = ignore
         self.register_buffer("balance", balance)
 
-    def forward(self, outputs: tuple[Tensor, Tensor, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, outputs: Tensor | Heads, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         w = self.weights
-        size = labels.shape[-2:]
-        auxiliary, main, boundary = (
-            F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False) for logits in outputs
-        )
+        heads = outputs if isinstance(outputs, Heads) else Heads(outputs)
         valid = labels != self.ignore
-        main_pixels = self._cross_entropy(main, labels)
-        sure = valid & (boundary.detach().squeeze(1) > math.log(w.boundary_probability / (1 - w.boundary_probability)))
-        terms = {
-            "auxiliary": w.auxiliary * self._hard(self._cross_entropy(auxiliary, labels), valid),
-            "main": self._hard(main_pixels, valid),
-            "boundary": w.boundary * boundary_loss(boundary.squeeze(1), boundaries(labels, self.ignore), valid),
-            "boundary_aware": w.boundary_aware * self._hard(main_pixels, sure),
-        }
+        main = self._cross_entropy(heads.main, labels)
+        terms = {"main": self._hard(main, valid)}
+        if heads.auxiliary:
+            losses = [self._hard(self._cross_entropy(logits, labels), valid) for logits in heads.auxiliary]
+            terms["auxiliary"] = w.auxiliary * torch.stack(losses).sum()
+        if heads.boundary is not None:
+            boundary = _resize(heads.boundary, labels).squeeze(1)
+            sure = valid & (boundary.detach() > math.log(w.boundary_probability / (1 - w.boundary_probability)))
+            terms["boundary"] = w.boundary * boundary_loss(boundary, boundaries(labels, self.ignore), valid)
+            terms["boundary_aware"] = w.boundary_aware * self._hard(main, sure)
         return torch.stack(list(terms.values())).sum(), terms
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         balance = self.get_buffer("balance")
+        logits = _resize(logits, labels)
         return F.cross_entropy(logits, labels, balance, ignore_index=self.ignore, reduction="none")
 
     def _hard(self, loss: Tensor, valid: Tensor) -> Tensor:
         return hard_mean(loss, valid, self.weights.hard_probability, self.weights.hard_fraction)
+
+
+def _resize(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg import registry
 from rtseg.errors import ConfigError
 from rtseg.frame import Image
+from rtseg.models import build
+from rtseg.models.blocks import Heads
 from rtseg.spec import ModelSpec
 from rtseg.training.data import CAMVID, Batches, CamVid
 from rtseg.training.losses import Criterion, LossWeights, class_weights
@@ -73,9 +74,8 @@ class Run:
 
     def __init__(self, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
-        build = registry.load(registry.NETWORKS, recipe.network, "network")
         self.recipe = recipe
-        self.network: nn.Module = build(len(CAMVID.classes), training_heads=True)
+        self.network: nn.Module = build(recipe.network, len(CAMVID.classes), training_heads=True)
         self.network = self.network.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval()
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
@@ -204,7 +204,7 @@ def train_epoch(run: Run, batches: Batches, criterion: Criterion, last: int | No
         rate = run.set_learning_rate(run.progress(batches.steps))
         images, labels = batches[run.step]
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            outputs: tuple[Tensor, Tensor, Tensor] = run.network(normalise(images, CAMVID))
+            outputs: Tensor | Heads = run.network(normalise(images, CAMVID))
         loss, terms = criterion(outputs, torch.from_numpy(labels).long())
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss is {loss.item()} at step {run.step}: lower the learning rate")

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rtseg.models.blocks import Heads
 from rtseg.training.losses import Criterion, LossWeights, boundaries, boundary_loss, class_weights, hard_mean
 
 
@@ -67,7 +68,7 @@ def test_the_four_terms() -> None:
     weights = LossWeights(auxiliary=0.4, boundary=20.0, boundary_aware=1.0, hard_fraction=0.0)
     criterion = Criterion(weights, torch.ones(2), ignore=2)
     flat = torch.zeros(1, 2, 2, 2)
-    total, terms = criterion((flat, flat, torch.full((1, 1, 2, 2), 9.0)), labels)
+    total, terms = criterion(Heads(flat, (flat,), torch.full((1, 1, 2, 2), 9.0)), labels)
     assert terms["auxiliary"].item() == pytest.approx(0.4 * math.log(2), rel=1e-5)
     assert terms["main"].item() == pytest.approx(math.log(2), rel=1e-5)
     assert terms["boundary_aware"].item() == pytest.approx(math.log(2), rel=1e-5)
@@ -78,7 +79,7 @@ def test_the_four_terms() -> None:
     assert terms["boundary"].item() == pytest.approx(expected, rel=1e-4)
     assert total.item() == pytest.approx(sum(term.item() for term in terms.values()), rel=1e-6)
     # No pixel is a sure boundary: the boundary-aware term is silent.
-    _, terms = criterion((flat, flat, torch.zeros(1, 1, 2, 2)), labels)
+    _, terms = criterion(Heads(flat, (flat,), torch.zeros(1, 1, 2, 2)), labels)
     assert terms["boundary_aware"].item() == 0
 
 
@@ -87,7 +88,7 @@ def test_main_term_is_weighted_cross_entropy_of_the_upsampled_logits() -> None:
     logits, labels = torch.randn(2, 3, 4, 5), torch.randint(0, 4, (2, 16, 20))
     balance = torch.tensor([1.0, 2.0, 5.0])
     weights = LossWeights(hard_probability=0.999999, hard_fraction=1.0)
-    _, terms = Criterion(weights, balance, ignore=3)((logits, logits, torch.zeros(2, 1, 4, 5)), labels)
+    _, terms = Criterion(weights, balance, ignore=3)(Heads(logits, (logits,), torch.zeros(2, 1, 4, 5)), labels)
     large = F.interpolate(logits, (16, 20), mode="bilinear", align_corners=False)
     expected = 0.0
     for image in range(2):
@@ -103,7 +104,7 @@ def test_void_has_no_gradient() -> None:
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
     boundary = torch.randn(1, 1, 2, 2, requires_grad=True)
     labels = torch.full((1, 16, 16), 3)
-    total, _ = Criterion(LossWeights(), torch.ones(3), ignore=3)((logits, logits, boundary), labels)
+    total, _ = Criterion(LossWeights(), torch.ones(3), ignore=3)(Heads(logits, (logits,), boundary), labels)
     total.backward()
     assert total.item() == 0
     assert not logits.grad.any() and not boundary.grad.any()

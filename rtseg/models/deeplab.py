@@ -1,0 +1,77 @@
+"""DeepLabV3+: atrous spatial pyramid pooling and a decoder (Chen et al., ECCV 2018, arXiv 1802.02611)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rtseg.models import build_encoder
+from rtseg.models.blocks import check_classes, check_size, conv_bn_relu, initialise, resize_like
+
+DECODER_PLANES = 256
+LOW_LEVEL_PLANES = 48
+
+
+def separable(inputs: int, outputs: int, dilation: int = 1) -> nn.Sequential:
+    """Return an atrous separable convolution (section 3.1): depthwise 3x3, then pointwise, each normalised."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, 3, padding=dilation, dilation=dilation, groups=inputs, bias=False),
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(inplace=True),
+        *conv_bn_relu(inputs, outputs),
+    )
+
+
+class SeparableAspp(nn.Module):
+    """Atrous spatial pyramid pooling with separable convolutions and image pooling (Chen et al. 2017, figure 5)."""
+
+    def __init__(self, inputs: int, planes: int, rates: tuple[int, ...]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([conv_bn_relu(inputs, planes), *(separable(inputs, planes, r) for r in rates)])
+        self.pooling = nn.Sequential(nn.AdaptiveAvgPool2d(1), *conv_bn_relu(inputs, planes))
+        self.project = conv_bn_relu(planes * (len(rates) + 2), planes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [conv(x) for conv in self.convs]
+        branches.append(self.pooling(x).expand_as(branches[0]))
+        mixed: Tensor = self.project(torch.cat(branches, dim=1))
+        return mixed
+
+
+class DeepLabV3Plus(nn.Module):
+    """DeepLabV3+ on any encoder that has features at stride 4.
+
+    ``forward`` takes a float NCHW image with sides that are multiples of 16 and returns logits at stride 4.
+    """
+
+    multiple = 16
+    output_stride = 4
+
+    def __init__(self, encoder: str, classes: int) -> None:
+        super().__init__()
+        check_classes(classes)
+        self.encoder = build_encoder(encoder, output_stride=16)
+        self.low = self.encoder.strides.index(4)
+        self.aspp = SeparableAspp(self.encoder.channels[-1], DECODER_PLANES, (6, 12, 18))
+        self.dropout = nn.Dropout(0.1)
+        self.reduce = conv_bn_relu(self.encoder.channels[self.low], LOW_LEVEL_PLANES)
+        self.refine = nn.Sequential(
+            separable(DECODER_PLANES + LOW_LEVEL_PLANES, DECODER_PLANES), separable(DECODER_PLANES, DECODER_PLANES)
+        )
+        self.classifier = nn.Conv2d(DECODER_PLANES, classes, 1)
+        for part in (self.aspp, self.reduce, self.refine, self.classifier):
+            initialise(part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_size(x, self.multiple)
+        features = self.encoder(x)
+        context = self.dropout(self.aspp(features[-1]))  # 1/16
+        detail = self.reduce(features[self.low])  # 1/4
+        x = torch.cat([resize_like(context, detail), detail], dim=1)
+        logits: Tensor = self.classifier(self.refine(x))  # 1/4
+        return logits
+
+
+def deeplabv3plus(encoder: str, classes: int, *, training_heads: bool = False) -> DeepLabV3Plus:
+    """DeepLabV3+ at output stride 16 with its decoder at stride 4; it has no training heads."""
+    return DeepLabV3Plus(encoder, classes)
