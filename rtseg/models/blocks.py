@@ -11,6 +11,37 @@ from torch import Tensor, nn
 
 from rtseg.errors import ModelError
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Network(nn.Module):
+    """What every segmentation network declares; it adds no code.
+
+    `multiple`: both sides of an input must be multiples of it. `output_stride`: input pixels per logit. `mean` and
+    `std`: of the RGB channels in 0 to 1 that its (encoder's) published weights were trained with.
+    """
+
+    multiple: int
+    output_stride: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+class Encoder(nn.Module):
+    """What every encoder declares: forward returns features, fine to coarse, at `strides` with `channels` channels.
+
+    State dictionary keys are the published classifier's less `published_prefix`; keys that begin with one of
+    `published_extras` belong to the classifier alone.
+    """
+
+    strides: tuple[int, ...]
+    channels: tuple[int, ...]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    published_prefix: str = ""
+    published_extras: tuple[str, ...] = ()
+
 
 class Heads(NamedTuple):
     """What a network with training heads returns in training mode: logits (N, C, h, w), each at its own stride.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rtseg.models import build_encoder
-from rtseg.models.blocks import check_classes, check_size, conv_bn_relu, initialise, resize_like
+from rtseg.models.blocks import Network, check_classes, check_size, conv_bn_relu, initialise, resize_like
 
 DECODER_PLANES = 256
 LOW_LEVEL_PLANES = 48
@@ -38,7 +38,7 @@ class SeparableAspp(nn.Module):
         return mixed
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLabV3Plus(Network):
     """DeepLabV3+ on any encoder that has features at stride 4.
 
     ``forward`` takes a float NCHW image with sides that are multiples of 16 and returns logits at stride 4.
@@ -51,6 +51,7 @@ class DeepLabV3Plus(nn.Module):
         super().__init__()
         check_classes(classes)
         self.encoder = build_encoder(encoder, output_stride=16)
+        self.mean, self.std = self.encoder.mean, self.encoder.std
         self.low = self.encoder.strides.index(4)
         self.aspp = SeparableAspp(self.encoder.channels[-1], DECODER_PLANES, (6, 12, 18))
         self.dropout = nn.Dropout(0.1)

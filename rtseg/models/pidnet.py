@@ -17,6 +17,7 @@ from rtseg.errors import ModelError
 from rtseg.models.blocks import (
     BasicBlock,
     Heads,
+    Network,
     SegmentationHead,
     basic_stage,
     bn_relu_conv,
@@ -148,7 +149,7 @@ class Dappm(PyramidPooling):
         return mixed + shortcut
 
 
-class PIDNet(nn.Module):
+class PIDNet(Network):
     """PIDNet-S, -M or -L.
 
     ``forward`` takes a float NCHW image whose height and width are multiples of 8. It returns logits (N, classes,

@@ -75,8 +75,8 @@ class Run:
     def __init__(self, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        self.network: nn.Module = build(recipe.network, len(CAMVID.classes), training_heads=True)
-        self.network = self.network.to(memory_format=torch.channels_last)
+        network: nn.Module = build(recipe.network, len(CAMVID.classes), training_heads=True)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval()
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.models.blocks import check_size, dilations, initialise
+from rtseg.models.blocks import Encoder, check_size, dilations, initialise
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class SamePadConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.before != self.after:
             x = F.pad(x, (self.before, self.after, self.before, self.after))
-        return super().forward(x)
+        return self._conv_forward(x, self.weight, self.bias)
 
 
 class MBConv(nn.Module):
@@ -76,15 +76,15 @@ class MBConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
-        return x + y if self.shortcut else y
+        projected: Tensor = self._bn2(self._project_conv(y))
+        return x + projected if self.shortcut else projected
 
 
 def _norm(planes: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(planes, eps=1e-3, momentum=0.01)
 
 
-class EfficientNetLite(nn.Module):
+class EfficientNetLite(Encoder):
     """EfficientNet-Lite with `width` and `depth` factors; `output_stride` 8 or 16 dilates instead of striding.
 
     ``forward`` takes a float NCHW image with sides that are multiples of 32 (or of `output_stride`) and returns the
@@ -94,7 +94,6 @@ class EfficientNetLite(nn.Module):
     mean = (0.498, 0.498, 0.498)
     std = (0.502, 0.502, 0.502)
     published_extras = ("_conv_head.", "_bn1.", "_fc.")
-    """What the published classifiers hold beyond the features."""
 
     def __init__(self, width: float = 1.0, depth: float = 1.0, output_stride: int = 32) -> None:
         super().__init__()
