@@ -60,6 +60,8 @@ DECODERS: Table = {
 }
 """Decoders that take any encoder: a network's name is "<decoder>-<encoder>"."""
 ENCODERS: Table = {
+    "alexnet": ("rtseg.models.encoders.alexnet:alexnet", "train"),
+    "vgg16": ("rtseg.models.encoders.vgg:vgg16", "train"),
     "efficientnet-lite0": ("rtseg.models.encoders.efficientnet_lite:efficientnet_lite0", "train"),
     "efficientnet-lite1": ("rtseg.models.encoders.efficientnet_lite:efficientnet_lite1", "train"),
     "efficientnet-lite2": ("rtseg.models.encoders.efficientnet_lite:efficientnet_lite2", "train"),
