@@ -31,18 +31,19 @@ def as_convolutions(
     The result has `layers.outputs` channels and the keys fc6.weight, fc6.bias, fc7.weight and fc7.bias. `padding`
     "same" keeps the size, "valid" shrinks it by kernel - 1 as the classifier does; `dilation` is fc6's.
     """
-    fc6 = nn.Conv2d(layers.inputs, layers.outputs, layers.kernel, padding=padding, dilation=dilation)
-    fc7 = nn.Conv2d(layers.outputs, layers.outputs, 1)
-    return nn.Sequential(
-        OrderedDict(
-            fc6=fc6,
-            relu6=nn.ReLU(inplace=True),
-            drop6=nn.Dropout2d(dropout),
-            fc7=fc7,
-            relu7=nn.ReLU(inplace=True),
-            drop7=nn.Dropout2d(dropout),
-        )
-    )
+    total = dilation * (layers.kernel - 1) if padding == "same" else 0
+    before, after = total // 2, total - total // 2
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    if before != after:
+        parts["pad6"] = nn.ZeroPad2d((before, after, before, after))
+    symmetric = before if before == after else 0
+    parts["fc6"] = nn.Conv2d(layers.inputs, layers.outputs, layers.kernel, padding=symmetric, dilation=dilation)
+    parts["relu6"] = nn.ReLU(inplace=True)
+    parts["drop6"] = nn.Dropout2d(dropout)
+    parts["fc7"] = nn.Conv2d(layers.outputs, layers.outputs, 1)
+    parts["relu7"] = nn.ReLU(inplace=True)
+    parts["drop7"] = nn.Dropout2d(dropout)
+    return nn.Sequential(parts)
 
 
 def convolution_weights(layers: FullyConnected, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
