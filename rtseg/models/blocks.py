@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -115,6 +116,12 @@ def conv_bn_relu(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, di
     )
 
 
+def named_conv_bn_relu(inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> nn.Sequential:
+    """Return `conv_bn_relu` with its layers named `conv`, `bn` and `relu`, as some published checkpoints have them."""
+    layers = zip(("conv", "bn", "relu"), conv_bn_relu(inputs, outputs, kernel, stride), strict=True)
+    return nn.Sequential(OrderedDict(layers))
+
+
 def bn_relu_conv(inputs: int, outputs: int, kernel: int = 1, groups: int = 1) -> nn.Sequential:
     """Return the pre-activated convolution of the pyramid pooling modules."""
     return nn.Sequential(
@@ -204,6 +211,16 @@ class SegmentationHead(nn.Module):
         y = self.conv1(F.relu(self.bn1(x)))
         logits: Tensor = self.conv2(F.relu(self.bn2(y)))
         return logits
+
+
+def fcn_head(inputs: int, classes: int) -> nn.Sequential:
+    """Return the fully convolutional head of the published ResNet networks: 3x3 to a quarter, dropout 0.1, 1x1.
+
+    Its state dictionary keys are torchvision's: 0 and 1 the normalised convolution, 4 the classifier. PSPNet and
+    DeepLabV3 have it as the auxiliary head.
+    """
+    planes = inputs // 4
+    return nn.Sequential(*conv_bn_relu(inputs, planes, 3), nn.Dropout(0.1), nn.Conv2d(planes, classes, 1))
 
 
 def initialise(module: nn.Module) -> None:
