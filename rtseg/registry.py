@@ -54,9 +54,17 @@ NETWORKS: Table = {
     "pidnet-s": ("rtseg.models.pidnet:pidnet_s", "train"),
     "pidnet-m": ("rtseg.models.pidnet:pidnet_m", "train"),
     "pidnet-l": ("rtseg.models.pidnet:pidnet_l", "train"),
+    "ddrnet-23-slim": ("rtseg.models.ddrnet:ddrnet_23_slim", "train"),
+    "bisenetv2": ("rtseg.models.bisenetv2:bisenetv2", "train"),
+    "unet": ("rtseg.models.unet:unet", "train"),
+    "unet-binary": ("rtseg.models.unet:unet_binary", "train"),
+    "unet-residual": ("rtseg.models.unet_residual:unet_residual", "train"),
 }
 DECODERS: Table = {
     "deeplabv3plus": ("rtseg.models.deeplab:deeplabv3plus", "train"),
+    "pspnet": ("rtseg.models.pspnet:pspnet", "train"),
+    "unet": ("rtseg.models.unet_on_encoder:unet_on_encoder", "train"),
+    "unet-lite": ("rtseg.models.unet_on_encoder:unet_lite", "train"),
 }
 """Decoders that take any encoder: a network's name is "<decoder>-<encoder>"."""
 ENCODERS: Table = {
