@@ -132,15 +132,28 @@ def bn_relu_conv(inputs: int, outputs: int, kernel: int = 1, groups: int = 1) ->
 
 
 class BasicBlock(nn.Module):
-    """Residual block of two 3x3 convolutions (He et al. 2016, figure 5 left); the last ReLU is optional."""
+    """Residual block of two 3x3 convolutions (He et al. 2016, figure 5 left); the last ReLU is optional.
+
+    `dilation` is that of the first convolution, which also strides; `after` that of the second (the same unless given).
+    """
 
     expansion = 1
 
-    def __init__(self, inputs: int, planes: int, stride: int = 1, *, last_relu: bool = True) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        planes: int,
+        stride: int = 1,
+        dilation: int = 1,
+        *,
+        after: int | None = None,
+        last_relu: bool = True,
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, planes, 3, stride, padding=1, bias=False)
+        after = after or dilation
+        self.conv1 = nn.Conv2d(inputs, planes, 3, stride, padding=dilation, dilation=dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=after, dilation=after, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = _shortcut(inputs, planes, stride)
         self.last_relu = last_relu
@@ -153,16 +166,28 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Residual block 1x1, 3x3, 1x1 that doubles ``planes`` (He et al. 2016, figure 5 right)."""
+    """Residual block 1x1, 3x3, 1x1 (He et al. 2016, figure 5 right) that doubles ``planes``, or as `expansion` says.
+
+    `dilation` is that of the 3x3 convolution, which also strides.
+    """
 
     expansion = 2
 
-    def __init__(self, inputs: int, planes: int, stride: int = 1, *, last_relu: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        planes: int,
+        stride: int = 1,
+        dilation: int = 1,
+        *,
+        expansion: int = expansion,
+        last_relu: bool = False,
+    ) -> None:
         super().__init__()
-        outputs = planes * self.expansion
+        outputs = planes * expansion
         self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride, padding=dilation, dilation=dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.conv3 = nn.Conv2d(planes, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)

@@ -8,26 +8,11 @@ sees the same convolutions, up to half a cell away.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtseg.models.blocks import Encoder, check_size, dilations, initialise
 from rtseg.models.encoders.fully_connected import FullyConnected
-
-
-class OverlappingPool(nn.Module):
-    """Max pooling of 3x3 windows with stride 2 (or 1) that divides an even size exactly; ``x`` is not negative.
-
-    The padding is one row and column, in front or behind: zeros, which cannot win against a ReLU's output.
-    """
-
-    def __init__(self, stride: int, *, front: bool) -> None:
-        super().__init__()
-        self.stride = stride
-        self.padding = (1, 1) if stride == 1 else (1, 0) if front else (0, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(F.pad(x, self.padding * 2), 3, self.stride)
+from rtseg.models.encoders.pooling import OverlappingPool
 
 
 class AlexNet(Encoder):
@@ -50,7 +35,7 @@ class AlexNet(Encoder):
             [
                 nn.Conv2d(3, 64, 11, 4, padding=4),
                 nn.ReLU(inplace=True),
-                OverlappingPool(s1, front=False),
+                OverlappingPool(s1),
                 nn.Conv2d(64, 192, 5, padding=2 * d1, dilation=d1),
                 nn.ReLU(inplace=True),
                 OverlappingPool(s2, front=True),
@@ -60,7 +45,7 @@ class AlexNet(Encoder):
                 nn.ReLU(inplace=True),
                 nn.Conv2d(256, 256, 3, padding=d2, dilation=d2),
                 nn.ReLU(inplace=True),
-                OverlappingPool(s5, front=False),
+                OverlappingPool(s5),
             ]
         )
         self.dilation = d5
