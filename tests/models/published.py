@@ -20,4 +20,9 @@ PUBLISHED: dict[str, Published] = {
     "pidnet-s": Published(7.63e6, 11.8, (512, 1024), 19, "Xu et al. 2023, published definition"),
     "pidnet-m": Published(28.54e6, 44.3, (512, 1024), 19, "Xu et al. 2023, published definition"),
     "pidnet-l": Published(36.94e6, 68.7, (512, 1024), 19, "Xu et al. 2023, published definition"),
+    "ddrnet-23-slim": Published(5.7e6, 36.3, (1024, 2048), 19, "Hong et al. 2021, table 4; arXiv 2101.06085"),
+    "bisenetv2": Published(3.36e6, 98.4, (1024, 2048), 19, "definition of CoinCheung/BiSeNet; RDRNet's comparison"),
+    "fast-scnn": Published(
+        1.14e6, 6.7, (1024, 2048), 19, "Poudel et al. 2019, tables 1-3 counted; their 1.11 M is less"
+    ),
 }

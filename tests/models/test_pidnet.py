@@ -8,7 +8,8 @@ import torch
 from rtseg import models
 from rtseg.errors import ModelError
 from rtseg.models.blocks import BasicBlock, Bottleneck, count_macs, count_parameters, resize_like
-from rtseg.models.pidnet import Bag, Dappm, LightBag, Pag, Pappm, PIDNet
+from rtseg.models.pidnet import Bag, LightBag, Pag, PIDNet
+from rtseg.models.pyramid import Dappm, Pappm
 
 NETWORKS = ("pidnet-s", "pidnet-m", "pidnet-l")
 # Parameters and multiply-adds at 512x1024 with 19 classes, of the published definitions.
