@@ -51,6 +51,11 @@ BACKENDS: Table = {
     "null": ("rtseg.backends.null:NullBackend", None),
 }
 NETWORKS: Table = {
+    "fcn-same": ("rtseg.models.fcn_same:fcn_same", "train"),
+    "fcn-resnet50": ("rtseg.models.torchvision_fcn:fcn_resnet50", "train"),
+    "fcn-resnet101": ("rtseg.models.torchvision_fcn:fcn_resnet101", "train"),
+    "segnet": ("rtseg.models.segnet:segnet", "train"),
+    "deeplabv1-vgg16": ("rtseg.models.deeplab_v1:deeplab_v1", "train"),
     "pidnet-s": ("rtseg.models.pidnet:pidnet_s", "train"),
     "pidnet-m": ("rtseg.models.pidnet:pidnet_m", "train"),
     "pidnet-l": ("rtseg.models.pidnet:pidnet_l", "train"),
@@ -64,6 +69,9 @@ NETWORKS: Table = {
     "unet-residual": ("rtseg.models.unet_residual:unet_residual", "train"),
 }
 DECODERS: Table = {
+    "fcn-32s": ("rtseg.models.fcn:fcn_32s", "train"),
+    "fcn-16s": ("rtseg.models.fcn:fcn_16s", "train"),
+    "fcn-8s": ("rtseg.models.fcn:fcn_8s", "train"),
     "deeplabv3": ("rtseg.models.deeplab_v3:deeplabv3", "train"),
     "deeplabv3plus": ("rtseg.models.deeplab:deeplabv3plus", "train"),
     "pspnet": ("rtseg.models.pspnet:pspnet", "train"),
