@@ -1,0 +1,49 @@
+"""DeepLab-LargeFOV, the first DeepLab (Chen et al., ICLR 2015, arXiv 1412.7062).
+
+VGG-16 whose last two poolings keep the resolution, with dilated convolutions behind them, and a fc6 of 3x3 instead of
+7x7 weights that are spread by a dilation of 12: fewer parameters, larger field of view. The paper refines its output
+with a dense conditional random field, which is not part of the network.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from rtseg.models import build_encoder
+from rtseg.models.blocks import Network, check_classes, check_size, initialise
+from rtseg.models.encoders.fully_connected import FullyConnected, as_convolutions
+
+LARGE_FOV = FullyConnected(512, 3, "classifier.0", "classifier.3", outputs=1024)
+FC6_DILATION = 12
+
+
+class DeepLabV1(Network):
+    """DeepLab-LargeFOV on VGG-16.
+
+    ``forward`` takes a float NCHW image with sides that are multiples of 8 and returns logits at stride 8.
+    """
+
+    multiple = 8
+    output_stride = 8
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        check_classes(classes)
+        self.encoder = build_encoder("vgg16", output_stride=8)
+        self.mean, self.std = self.encoder.mean, self.encoder.std
+        self.fully_connected = as_convolutions(LARGE_FOV, dilation=FC6_DILATION)
+        self.classifier = nn.Conv2d(LARGE_FOV.outputs, classes, 1)
+        initialise(self.fully_connected)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        assert self.classifier.bias is not None
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_size(x, self.multiple)
+        logits: Tensor = self.classifier(self.fully_connected(self.encoder(x)[-1]))  # 1/8
+        return logits
+
+
+def deeplab_v1(classes: int, *, training_heads: bool = False) -> DeepLabV1:
+    """DeepLab-LargeFOV: 20.5 M parameters; it has no training heads."""
+    return DeepLabV1(classes)
