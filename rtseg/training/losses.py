@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rtseg.models.blocks import Heads
 
-__all__ = ["Criterion", "LossWeights", "boundaries", "boundary_loss", "class_weights", "hard_mean"]
+__all__ = ["Criterion", "LossWeights", "boundaries", "boundary_loss", "class_weights", "hard_mean", "lovasz_softmax"]
 
 
 class LossWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,7 +21,8 @@ class LossWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Pixels are hard whose correct class has a probability below `hard_probability`; at least `hard_fraction` of the
     labelled pixels count. Near boundaries surer than `boundary_probability` the main logits are scored once more.
-    `balance` between 0 (none) and 1 (inverse frequency) weighs the classes.
+    `balance` between 0 (none) and 1 (inverse frequency) weighs the classes. `lovasz` weighs the Lovász-Softmax loss of
+    the main logits, a surrogate of the mean IoU itself.
     """
 
     auxiliary: float = 0.4
@@ -31,6 +32,7 @@ class LossWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     hard_probability: float = 0.9
     hard_fraction: float = 0.1
     balance: float = 0.5
+    lovasz: float = 0.0
 
 
 def class_weights(pixels: npt.NDArray[np.int64], balance: float) -> Tensor:
@@ -71,6 +73,31 @@ def boundary_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target, weight)
 
 
+LOVASZ_PIXELS = 65536
+"""Pixels of a batch that the Lovász-Softmax loss looks at: sorting all of them would take longer than the network."""
+
+
+def lovasz_softmax(logits: Tensor, labels: Tensor, ignore: int) -> Tensor:
+    """The Lovász-Softmax loss (Berman et al. 2018, arXiv 1705.08790) over a random draw of a batch's labelled pixels.
+
+    Logits are (N, C, H, W), labels (N, H, W); the mean is over the classes that the draw shows.
+    """
+    chosen = torch.nonzero((labels != ignore).flatten()).squeeze(1)
+    if not chosen.numel():
+        return logits.sum() * 0
+    if chosen.numel() > LOVASZ_PIXELS:
+        chosen = chosen[torch.randint(chosen.numel(), (LOVASZ_PIXELS,), device=chosen.device)]
+    probabilities = logits.permute(0, 2, 3, 1).flatten(0, 2)[chosen].softmax(1).T  # (C, pixels)
+    truth = labels.flatten()[chosen] == torch.arange(logits.shape[1], device=labels.device)[:, None]
+    shown = truth.any(1)
+    errors, order = (truth[shown].float() - probabilities[shown]).abs().sort(dim=1, descending=True)
+    sorted_truth = truth[shown].gather(1, order).float()
+    total = sorted_truth.sum(1, keepdim=True)
+    jaccard = 1 - (total - sorted_truth.cumsum(1)) / (total + (1 - sorted_truth).cumsum(1))
+    steps = torch.cat([jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], dim=1)  # the gradient of the Jaccard loss
+    return (errors * steps).sum(1).mean()
+
+
 class Criterion(nn.Module):
     """The weighted sum of PIDNet's auxiliary, main, boundary and boundary-aware losses.
 
@@ -89,6 +116,8 @@ class Criterion(nn.Module):
         valid = labels != self.ignore
         main = self._cross_entropy(heads.main, labels)
         terms = {"main": self._hard(main, valid)}
+        if w.lovasz:
+            terms["lovasz"] = w.lovasz * lovasz_softmax(_resize(heads.main, labels), labels, self.ignore)
         if heads.auxiliary:
             losses = [self._hard(self._cross_entropy(logits, labels), valid) for logits in heads.auxiliary]
             terms["auxiliary"] = w.auxiliary * torch.stack(losses).sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import importlib.metadata
 import math
 import os
 import subprocess
@@ -23,9 +24,10 @@ from torch import Tensor, nn
 from rtseg.errors import ConfigError
 from rtseg.frame import Image
 from rtseg.models import build
-from rtseg.models.blocks import Heads
-from rtseg.spec import ModelSpec
+from rtseg.models.blocks import Heads, Network
+from rtseg.training.allocator import keep_memory
 from rtseg.training.data import CAMVID, Batches, CamVid
+from rtseg.training.depthwise import speed_up
 from rtseg.training.losses import Criterion, LossWeights, class_weights
 from rtseg.training.metrics import Confusion
 from rtseg.training.transforms import Augmentation
@@ -38,12 +40,17 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     The run ends after `epochs`, or after `minutes` of training where that is set (`--time-budget`): then the learning
     rate follows the elapsed time, so that the run ends annealed however busy the machine is; only a run by epochs can
-    be repeated bit for bit. `warm_up` is the fraction of the run with a rising learning rate, `ema` the decay per step
+    be repeated bit for bit. `weights` are published ones of the encoder (`rtseg.models.weights`); parameters whose name
+    begins with one of `frozen` keep them, and those that begin with a key of `rates` learn at that multiple of the
+    learning rate. `warm_up` is the fraction of the run with a rising learning rate, `ema` the decay per step
     of the averaged weights that are validated and exported.
     """
 
     name: str
     network: str
+    weights: str | None = None
+    frozen: tuple[str, ...] = ()
+    rates: dict[str, float] = {}
     augmentation: Augmentation
     loss: LossWeights = LossWeights()
     epochs: int = 100
@@ -75,15 +82,13 @@ class Run:
     def __init__(self, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        network: nn.Module = build(recipe.network, len(CAMVID.classes), training_heads=True)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network).eval()
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=recipe.learning_rate,
-        )
+        network = build(recipe.network, len(CAMVID.classes), training_heads=True)
+        if recipe.weights:
+            load_encoder(network, recipe.weights)
+        self.network: Network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average: Network = copy.deepcopy(self.network).eval()
+        speed_up(self.network)
+        self.optimizer = torch.optim.AdamW(_groups(self.network, recipe), lr=recipe.learning_rate)
         self.revision = _revision()
         self.step = 0
         self.elapsed = 0.0
@@ -137,7 +142,7 @@ class Run:
             factor = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * rest))
         rate = self.recipe.learning_rate * factor
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         return rate
 
     @torch.no_grad()
@@ -149,6 +154,32 @@ class Run:
                 mean.lerp_(value, 1 - decay)
             else:
                 mean.copy_(value)
+
+
+def load_encoder(network: Network, source: str) -> None:
+    """Load published weights into a network's encoder: `package:NAME` of an installed package that carries them."""
+    files = importlib.metadata.files(source.removeprefix("package:")) or []
+    (path,) = (file.locate() for file in files if file.suffix in (".pth", ".pt"))
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    encoder = network.get_submodule("encoder")
+    encoder.load_state_dict(
+        {key: value for key, value in state.items() if not key.startswith(encoder.published_extras)}
+    )
+
+
+def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameter groups by learning rate factor and by whether they decay (matrices do, biases and norms do not)."""
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if name.startswith(recipe.frozen):
+            parameter.requires_grad_(False)
+            continue
+        factor = next((factor for prefix, factor in recipe.rates.items() if name.startswith(prefix)), 1.0)
+        groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": parameters, "factor": factor, "weight_decay": recipe.weight_decay if decays else 0.0}
+        for (factor, decays), parameters in groups.items()
+    ]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -172,22 +203,20 @@ def _revision() -> str:
         return "unknown"
 
 
-def normalise(images: Image, spec: ModelSpec) -> Tensor:
-    """Turn NHWC uint8 BGR images into the NCHW float32 tensor that `spec` describes (channels-last in memory)."""
-    x = torch.from_numpy(images).permute(0, 3, 1, 2)  # NHWC -> NCHW
-    if spec.channels == "RGB":
-        x = x.flip(1)
-    mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
-    return (x.float().mul_(spec.scale).sub_(mean).div_(std)).contiguous(memory_format=torch.channels_last)
+def normalise(images: Image, network: Network) -> Tensor:
+    """Turn NHWC uint8 BGR images into the NCHW float32 RGB tensor that a network takes (channels-last in memory)."""
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).flip(1)  # NHWC BGR -> NCHW RGB
+    mean, std = torch.tensor(network.mean).view(3, 1, 1), torch.tensor(network.std).view(3, 1, 1)
+    return (x.float().mul_(1 / 255).sub_(mean).div_(std)).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, dataset: CamVid) -> Confusion:
+def evaluate(network: Network, dataset: CamVid) -> Confusion:
     """Score a network in float32 on whole images, logits upsampled to the size of the labels."""
     network.eval()
     confusion = Confusion(len(CAMVID.classes), CAMVID.ignore_index)
     for image, label in zip(dataset.images, dataset.labels, strict=True):
-        logits = network(normalise(image[None], CAMVID))
+        logits = network(normalise(image[None], network))
         logits = F.interpolate(logits, size=label.shape, mode="bilinear", align_corners=False)
         confusion.add(logits.argmax(1)[0].numpy(), label)
     return confusion
@@ -204,7 +233,7 @@ def train_epoch(run: Run, batches: Batches, criterion: Criterion, last: int | No
         rate = run.set_learning_rate(run.progress(batches.steps))
         images, labels = batches[run.step]
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            outputs: Tensor | Heads = run.network(normalise(images, CAMVID))
+            outputs: Tensor | Heads = run.network(normalise(images, run.network))
         loss, terms = criterion(outputs, torch.from_numpy(labels).long())
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss is {loss.item()} at step {run.step}: lower the learning rate")
@@ -238,6 +267,7 @@ def main(
         settings = msgspec.structs.replace(settings, minutes=time_budget)
     if threads is not None:
         torch.set_num_threads(threads)
+    keep_memory()
     cv2.setNumThreads(1)  # samples are augmented side by side
     run = Run(settings)
     if resume:
@@ -273,7 +303,7 @@ def main(
 
 
 COLUMNS = (
-    "epoch", "step", "minutes", "seconds", "rate", "loss", "main", "auxiliary", "boundary", "boundary_aware",
+    "epoch", "step", "minutes", "seconds", "rate", "loss", "main", "auxiliary", "boundary", "boundary_aware", "lovasz",
     "val_miou",
 )  # fmt: skip
 
