@@ -15,6 +15,7 @@ from rtseg.errors import ConfigError, MissingExtra, nearest
 
 __all__ = [
     "BACKENDS",
+    "DATASETS",
     "DECODERS",
     "ENCODERS",
     "NETWORKS",
@@ -93,6 +94,16 @@ ENCODERS: Table = {
     "efficientnet-lite1": ("rtseg.models.encoders.efficientnet_lite:efficientnet_lite1", "train"),
     "efficientnet-lite2": ("rtseg.models.encoders.efficientnet_lite:efficientnet_lite2", "train"),
 }
+
+DATASETS: Table = {
+    "cityscapes": ("rtseg.training.datasets.cityscapes:LAYOUT", None),
+    "voc": ("rtseg.training.datasets.voc:LAYOUT", None),
+    "ade20k": ("rtseg.training.datasets.ade20k:LAYOUT", None),
+    "camvid": ("rtseg.training.datasets.camvid:LAYOUT", None),
+    "arrays": ("rtseg.training.datasets.arrays:LAYOUT", None),
+    "folders": ("rtseg.training.datasets.folders:LAYOUT", None),
+}
+"""Layouts of labelled images, in the order in which a folder is compared with them."""
 
 
 def load(table: Table, name: str, kind: str) -> Any:

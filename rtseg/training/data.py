@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -35,11 +36,24 @@ CAMVID = ModelSpec(
 Image = npt.NDArray[np.uint8]
 
 
+class Labelled(Protocol):
+    """Labelled images, as `rtseg.training.datasets.Dataset` is."""
+
+    @property
+    def ignore_index(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Image, Image]: ...
+
+
 class CamVid:
     """One split of CamVid, decoded once and kept in memory: about 0.7 MB per image.
 
     `images` are HWC uint8 BGR, `labels` HW uint8 with the class or 11 for void. Errors: ConfigError naming the file.
     """
+
+    ignore_index = CAMVID.ignore_index
 
     def __init__(self, folder: Path, split: str, limit: int | None = None) -> None:
         paths = sorted((folder / split).glob("*.png"))[:limit]
@@ -56,6 +70,9 @@ class CamVid:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[Image, Image]:
+        return self.images[index], self.labels[index]
 
     def class_pixels(self) -> npt.NDArray[np.int64]:
         """Labelled pixels per class over the whole split, void left out."""
@@ -79,7 +96,7 @@ class Batches:
     the incomplete last batch of an epoch is dropped.
     """
 
-    def __init__(self, dataset: CamVid, batch: int, augmentation: Augmentation, seed: int) -> None:
+    def __init__(self, dataset: Labelled, batch: int, augmentation: Augmentation, seed: int) -> None:
         if len(dataset) < batch:
             raise ConfigError(f"a batch of {batch} from {len(dataset)} images: use a smaller batch")
         self.dataset = dataset
@@ -99,4 +116,5 @@ class Batches:
 
     def _sample(self, epoch: int, index: int) -> tuple[Image, Image]:
         rng = np.random.default_rng((self.seed, epoch, index))
-        return augment(self.dataset.images[index], self.dataset.labels[index], self.augmentation, rng)
+        image, label = self.dataset[index]
+        return augment(image, label, self.augmentation, rng, ignore=self.dataset.ignore_index)
