@@ -83,7 +83,7 @@ def _scores(scores: dict[str, Any]) -> list[str]:
     for name, values in scores["classes"].items():
         cells = ["not in the data" if values[key] is None else f"{values[key]:.4f}" for key in ("iou", "boundary_f")]
         lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
-    if scores["split"] == "val":
+    if scores["split"] == "val" and scores.get("dataset", "camvid") == "camvid":
         lines += [
             "",
             "CamVid's val split is a part of a drive that is also in train (same street, same light), and the "

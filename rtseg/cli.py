@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rtseg import __version__
 from rtseg.errors import RtsegError
 from rtseg.flags import add_model_flags, add_run_flags, model_config, run_config_of
+from rtseg.registry import DATASETS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["main"]
 
+DATASET_HELP = "how the folder is laid out (default: recognised): " + ", ".join(DATASETS)
 OUTCOMES = {"interrupted": 130, "terminated": 143, "source cut off": 1, "source failed": 1}
 
 
@@ -150,7 +152,8 @@ def stderr_console() -> Console:
 def add_eval(commands: Any) -> None:
     """`rtseg eval`."""
     parser = commands.add_parser("eval", help="score a model on labelled images")
-    parser.add_argument("--data", type=Path, required=True, help="folder with val and valannot (CamVid layout)")
+    parser.add_argument("--data", type=Path, required=True, help="folder of labelled images")
+    parser.add_argument("--dataset", help=DATASET_HELP)
     parser.add_argument("--split", default="val", help="which images (default: val)")
     parser.add_argument("--out", type=Path, help="write the scores as JSON")
     parser.add_argument("--limit", type=int, help="score only the first N images")
@@ -167,7 +170,7 @@ def eval_command(args: argparse.Namespace) -> int:
     config = model_config(args)
     with open_model(config) as backend:
         segmenter = make_segmenter(config, backend)
-        scores = evaluate(segmenter, data=args.data, split=args.split, limit=args.limit)
+        scores = evaluate(segmenter, data=args.data, split=args.split, dataset=args.dataset, limit=args.limit)
     if args.out:
         write_scores(scores, args.out, config.model)
     print(json.dumps(scores, indent=2) if args.json else table(scores))

@@ -8,35 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtseg.card import write_card
 from rtseg.errors import ModelError
 from rtseg.report import file_hash
 from rtseg.segmenter import Segmenter
-from rtseg.spec import find_package, write_text
-from rtseg.training.data import CAMVID, CamVid
+from rtseg.spec import ModelSpec, find_package, write_text
+from rtseg.training.datasets import Dataset, open_dataset
 from rtseg.training.metrics import BoundaryScore, Confusion
 
 __all__ = ["evaluate", "table", "write_scores"]
 
 
-def evaluate(segmenter: Segmenter, *, data: Path, split: str = "val", limit: int | None = None) -> dict[str, Any]:
-    """Label the images of a CamVid split and return the scores, ready for JSON.
+def evaluate(
+    segmenter: Segmenter, *, data: Path, split: str = "val", dataset: str | None = None, limit: int | None = None
+) -> dict[str, Any]:
+    """Label the images of a split and return the scores, ready for JSON.
+
+    `dataset` names the layout of the folder `data`, None recognises it; its classes are the model's, in any order.
 
     mIoU, IoU per class, pixel accuracy and the boundary F-score (tolerance 0.75 % of the diagonal), void left out.
     Errors: ConfigError for the data, ModelError for a model with other classes.
     """
     spec = segmenter.spec
-    if spec.classes != CAMVID.classes:
-        raise ModelError(
-            f"model {spec.name} has the classes {', '.join(spec.classes)}; CamVid's labels are "
-            f"{', '.join(CAMVID.classes)}"
-        )
-    dataset = CamVid(data, split, limit)
-    confusion = Confusion(len(spec.classes), CAMVID.ignore_index)
-    boundary = BoundaryScore(len(spec.classes), CAMVID.ignore_index)
-    for image, truth in zip(dataset.images, dataset.labels, strict=True):
-        labels = segmenter(image)
+    images = open_dataset(data, split, name=dataset, limit=limit)
+    ids = _model_ids(images, spec)
+    confusion = Confusion(len(spec.classes), images.ignore_index)
+    boundary = BoundaryScore(len(spec.classes), images.ignore_index)
+    for index in range(len(images)):
+        image, truth = images.read(index)
+        labels, truth = segmenter(image), ids[truth]
         confusion.add(labels, truth)
         boundary.add(labels, truth)
     return {
@@ -45,9 +47,10 @@ def evaluate(segmenter: Segmenter, *, data: Path, split: str = "val", limit: int
         "device": segmenter.backend.device,
         "precision": segmenter.backend.precision,
         "data": data.resolve().name,
+        "dataset": images.name,
         "split": split,
-        "images": len(dataset),
-        "network_size": list(segmenter.fit(dataset.labels[0].shape[:2]).network),
+        "images": len(images),
+        "network_size": list(segmenter.fit(images.label(0).shape).network),
         "miou": confusion.mean_iou(),
         "pixel_accuracy": confusion.pixel_accuracy(),
         "boundary_f": boundary.mean(),
@@ -64,6 +67,22 @@ def write_scores(scores: dict[str, Any], out: Path, model: str) -> None:
     write_text(out, json.dumps({**scores, "sha256": file_hash(path)}, indent=2) + "\n")
     if out.name == "eval.json" and out.resolve().parent == path.resolve().parent:
         write_card(path.parent)
+
+
+def _model_ids(images: Dataset, spec: ModelSpec) -> NDArray[np.uint8]:
+    """The model's class for each label of the data, (256,) uint8, matched by name in any order and case."""
+    own, theirs = ([name.lower() for name in names] for names in (spec.classes, images.classes))
+    lists = (f"only the model has {_few(own, theirs)}", f"only the data has {_few(theirs, own)}")
+    if set(own) != set(theirs):
+        raise ModelError(f"model {spec.name} and the {images.name} data differ in classes: {'; '.join(lists)}")
+    ids = np.arange(256, dtype=np.uint8)
+    ids[: len(theirs)] = [own.index(name) for name in theirs]
+    return ids
+
+
+def _few(names: list[str], without: list[str]) -> str:
+    rest = [name for name in names if name not in without]
+    return (", ".join(rest[:8]) + f" and {len(rest) - 8} more" * (len(rest) > 8)) or "none"
 
 
 def _number(value: np.float64) -> float | None:
