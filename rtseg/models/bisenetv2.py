@@ -183,6 +183,7 @@ class BiSeNetV2(Network):
 
     multiple = 8
     output_stride = 8
+    published_extras = ("aux2.", "aux3.", "aux4.", "aux5_4.")
 
     def __init__(self, classes: int, *, training_heads: bool = False) -> None:
         super().__init__()

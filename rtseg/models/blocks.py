@@ -20,13 +20,16 @@ class Network(nn.Module):
     """What every segmentation network declares; it adds no code.
 
     `multiple`: both sides of an input must be multiples of it. `output_stride`: input pixels per logit. `mean` and
-    `std`: of the RGB channels in 0 to 1 that its (encoder's) published weights were trained with.
+    `std`: of the RGB channels in 0 to 1 that its (encoder's) published weights were trained with. `published_extras`:
+    what the keys of heads begin with that only training has; `rtseg.models.weights` leaves them out of a network
+    without them.
     """
 
     multiple: int
     output_stride: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    published_extras: tuple[str, ...] = ()
 
 
 class Encoder(nn.Module):

@@ -43,6 +43,7 @@ class DDRNet(Network):
 
     multiple = 8
     output_stride = 8
+    published_extras = ("seghead_extra.",)
 
     def __init__(self, classes: int, *, training_heads: bool = False) -> None:
         super().__init__()

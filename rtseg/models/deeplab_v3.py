@@ -43,6 +43,8 @@ class DeepLabV3(Network):
     stride; in training mode `Heads` with the auxiliary logits, if made with ``training_heads``.
     """
 
+    published_extras = ("aux_classifier.",)
+
     def __init__(self, encoder: str, classes: int, output_stride: int = 8, *, training_heads: bool = True) -> None:
         super().__init__()
         check_classes(classes)

@@ -103,6 +103,7 @@ class FastSCNN(Network):
 
     multiple = 8
     output_stride = 8
+    published_extras = ("auxiliary_fine.", "auxiliary_coarse.")
 
     def __init__(self, classes: int, *, training_heads: bool = False) -> None:
         super().__init__()

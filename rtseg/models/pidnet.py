@@ -101,6 +101,7 @@ class PIDNet(Network):
 
     multiple = 8
     output_stride = 8
+    published_extras = ("seghead_p.", "seghead_d.")
 
     def __init__(self, variant: str = "s", classes: int = 19, *, training_heads: bool = True) -> None:
         super().__init__()

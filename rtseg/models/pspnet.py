@@ -67,6 +67,7 @@ class PSPNet(Network):
 
     multiple = OUTPUT_STRIDE
     output_stride = OUTPUT_STRIDE
+    published_extras = ("auxiliary.",)
 
     def __init__(self, encoder: str, classes: int, *, training_heads: bool = True) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ class TorchvisionFCN(Network):
 
     multiple = 8
     output_stride = 8
+    published_extras = ("aux_classifier.",)
 
     def __init__(self, encoder: str, classes: int, *, training_heads: bool = False) -> None:
         super().__init__()
