@@ -26,4 +26,19 @@ PUBLISHED: dict[str, Published] = {
         1.14e6, 6.7, (1024, 2048), 19, "definition of Tramac/Fast-SCNN-pytorch; 1.11 M in the paper"
     ),
     "segformer-b0": Published(3.8e6, 8.4, (512, 512), 150, "Xie et al. 2021, table 1"),
+    "fcn-32s-alexnet": Published(57.1e6, None, (512, 512), 21, "Long et al. 2015, table 1: 57 M"),
+    "fcn-32s-vgg16": Published(134.3e6, None, (512, 512), 21, "Long et al. 2015, table 1: 134 M"),
+    "fcn-32s-googlenet": Published(
+        6_624_904 - 1_025_000 + 21_525, None, (512, 512), 21, "torchvision's googlenet, scored; paper's table 1: 6 M"
+    ),
+    "fcn-resnet50": Published(
+        35_322_218, 152.717 - 9.991, (520, 520), 21, "torchvision; its GMAC are with the auxiliary head", heads=True
+    ),
+    "fcn-resnet101": Published(
+        54_314_346, 232.738 - 9.991, (520, 520), 21, "torchvision; its GMAC are with the auxiliary head", heads=True
+    ),
+    "segnet": Published(
+        29.46e6, 286.03 / 2 * 352 / 360, (352, 640), 12, "Paszke et al. 2016, table 3: 286.03 GFLOPs at 360x640"
+    ),
+    "deeplabv1-vgg16": Published(20.5e6, None, (512, 512), 21, "Chen et al. 2015, table 2"),
 }
