@@ -11,6 +11,7 @@ import msgspec
 
 from rtseg.errors import ConfigError, nearest
 from rtseg.geometry import FitMode, parse_size
+from rtseg.refine import parse_refine
 
 __all__ = ["DEFAULT_MODEL", "RunConfig", "load_config"]
 
@@ -38,6 +39,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     short_side: int | None = None
     fit: FitMode = "letterbox"
     antialias: bool = True
+    refine: str = "none"
     visualize: tuple[str, ...] = ("overlay",)
     alpha: float = 0.5
     palette: str | None = None
@@ -56,6 +58,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def __post_init__(self) -> None:
         from rtseg.render import VIEWS
 
+        parse_refine(self.refine)
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha is {self.alpha}, expected 0 to 1")
         for view in self.visualize:

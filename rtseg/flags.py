@@ -87,8 +87,8 @@ SPEC_FIELDS = (
 )  # fmt: skip
 RUN_FIELDS = (
     "input", "model", "spec", "backend", "device", "precision", "threads", "depth", "size", "short_side", "fit",
-    "antialias", "visualize", "alpha", "palette", "ignore_class", "hide_class", "legend", "hud", "policy", "limit",
-    "headless", "stats", "report",
+    "antialias", "refine", "visualize", "alpha", "palette", "ignore_class", "hide_class", "legend", "hud", "policy",
+    "limit", "headless", "stats", "report",
 )  # fmt: skip
 
 
@@ -107,6 +107,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fit", choices=("letterbox", "stretch", "crop"), help="how a frame is placed in --size")
     text = "shrink frames without averaging: faster, and less like training"
     group.add_argument("--no-antialias", dest="antialias", action="store_false", default=None, help=text)
+    text = "refine the scores by a dense CRF: none, crf, or crf:radius=3,iterations=2,… (default: none)"
+    group.add_argument("--refine", metavar="none|crf", help=text)
     group.add_argument("--ignore-class", metavar="NAME[,NAME]", type=names, help="classes that cannot win")
     spec = parser.add_argument_group("spec of an ONNX file that carries none")
     spec.add_argument("--spec", metavar="FILE", help="spec.json")

@@ -54,12 +54,15 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
     With a backend depth above 1, that many frames are in flight at once. Errors of any thread are raised here.
     """
     capture, segmenter, recorder = pipeline.capture, pipeline.segmenter, pipeline.recorder
-    backend, in_flight = segmenter.backend, deque[tuple[Frame, Fit, StageClock]]()
+    backend, in_flight = segmenter.backend, deque[tuple[Frame, Any, Fit, StageClock]]()
 
     def finish() -> None:
-        frame, place, clock = in_flight.popleft()
+        frame, tensor, place, clock = in_flight.popleft()
         scores = backend.collect()
         clock.end("infer")
+        if segmenter.refines:
+            with clock("refine"):
+                scores = segmenter.refine(scores, tensor, place)
         with clock("labels"):
             labels, confidence = segmenter.labels(scores, place, confidence="confidence" in pipeline.needs)
         drops = pipeline.count_drops(frame.index)
@@ -80,7 +83,7 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
             tensor, place = segmenter.preprocess(frame.image)
         clock.begin("infer")
         backend.submit(tensor)
-        in_flight.append((frame, place, clock))
+        in_flight.append((frame, tensor, place, clock))
         if len(in_flight) == backend.depth:
             finish()
         if index == limit:

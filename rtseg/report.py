@@ -13,7 +13,6 @@ from typing import Any
 
 from rtseg.errors import SinkError
 from rtseg.spec import write_text
-from rtseg.timing import STAGES
 
 __all__ = [
     "SCHEMA",
@@ -82,7 +81,7 @@ def render_table(report: dict[str, Any]) -> Any:
     table.add_column("stage")
     for column in ("p50", "p90", "p95", "p99", "max"):
         table.add_column(column, justify="right")
-    rows = [(name, latency["stages_ms"][name]) for name in STAGES]
+    rows = list(latency["stages_ms"].items())
     rows += [
         ("capture-to-overlay", latency["capture_to_overlay_ms"]),
         ("capture-to-sink", latency["capture_to_sink_ms"]),

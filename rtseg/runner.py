@@ -29,6 +29,7 @@ from rtseg.segmenter import Segmenter
 from rtseg.sinks import Sink, open_sink, sink_kind
 from rtseg.sources import open_source
 from rtseg.spec import find_package
+from rtseg.timing import REFINED, STAGES, Recorder
 
 __all__ = ["open_pipeline", "run_config"]
 
@@ -87,9 +88,9 @@ def open_pipeline(config: RunConfig, stack: ExitStack, notify: Notify = log.info
     hidden = frozenset(backend.spec.class_id(name) for name in config.hide_class)
     view = View(config.visualize, config.alpha, hidden, config.legend, config.hud, config.palette)
     renderer = Renderer(backend.spec, resolve_palette(config.palette, backend.spec), view)
-    if kernels.is_cold():
+    if kernels.is_cold(refine=segmenter.refines):
         notify("first start on this machine: compiling the CPU kernels, once ...")
-    seconds = kernels.warm_up()
+    seconds = kernels.warm_up(refine=segmenter.refines)
     source = open_source(config.input, config.source)
     capture = stack.enter_context(Capture(source, config.policy))
     info = capture.info
@@ -107,7 +108,8 @@ def open_pipeline(config: RunConfig, stack: ExitStack, notify: Notify = log.info
             f"model {backend.spec.name} at {place.network[0]}x{place.network[1]} on {backend.name} {backend.device} "
             f"{backend.precision}, ready after {seconds:.1f} s"
         )
-    pipeline = Pipeline(capture, segmenter, renderer, None, needs, warm_up_s=round(seconds, 3))  # type: ignore[arg-type]
+    recorder = Recorder(REFINED if segmenter.refines else STAGES)
+    pipeline = Pipeline(capture, segmenter, renderer, None, needs, recorder, warm_up_s=round(seconds, 3))  # type: ignore[arg-type]
     queue = LIVE_QUEUE if info.live else FILE_QUEUE
     pipeline.delivery = stack.enter_context(_finished(Delivery(sinks, queue, pipeline.recorder.add_written)))
     return pipeline, info
@@ -136,6 +138,7 @@ def make_segmenter(config: RunConfig, backend: Backend) -> Segmenter:
         mode=config.fit,
         ignore=config.ignore_class,
         antialias=config.antialias,
+        refine=config.refine,
     )
 
 
@@ -227,6 +230,7 @@ def model_facts(config: RunConfig, backend: Backend) -> dict[str, Any]:
         "device": backend.device,
         "precision": backend.precision,
         "depth": backend.depth,
+        "refine": config.refine,
     }
 
 

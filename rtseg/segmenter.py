@@ -15,6 +15,7 @@ from rtseg.errors import ModelError
 from rtseg.frame import Image, Labels
 from rtseg.geometry import Fit, FitMode, fit, follow_aspect
 from rtseg.kernels import cpu as kernels
+from rtseg.refine import Crf, parse_refine
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,11 +24,12 @@ __all__ = ["Segmenter"]
 
 
 class Segmenter:
-    """Labels images: `preprocess`, the backend's `submit` and `collect`, then `labels`; calling it does all of them.
+    """Labels images: `preprocess`, `submit` and `collect` of the backend, `refine`, `labels`; calling it does them all.
 
     The network's size follows the frame's aspect ratio at the spec's short side unless `size` (height, width) or the
     spec fixes it; the frame is letterboxed into it unless `mode` says otherwise. `ignore` names classes that may not
-    win. Used by one thread. Errors: ModelError for a size the network cannot take or an unknown class name.
+    win. `refine` is "none", "crf", "crf:radius=3,…" or a `Crf`. Used by one thread. Errors: ModelError for a size the
+    network cannot take, an unknown class name, or scores that cannot be refined; ConfigError for the text of `refine`.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Segmenter:
         mode: FitMode = "letterbox",
         ignore: Iterable[str] = (),
         antialias: bool = True,
+        refine: str | Crf = "none",
     ) -> None:
         self.backend = backend
         self.spec = spec = backend.spec
@@ -49,6 +52,13 @@ class Segmenter:
         self._fits: dict[tuple[int, int], Fit] = {}
         self._tensors = Pool()
         self._maps = Pool()
+        self._scores = Pool()
+        self.crf = parse_refine(refine) if isinstance(refine, str) else refine
+        self._kind = spec.output_kind
+        if self.crf is not None:
+            if spec.output_kind == "labels":
+                raise ModelError(f"model {spec.name} returns a label map, which has no scores to refine: drop --refine")
+            self._kind = "logits"  # of log-probabilities
         self._allowed: NDArray[np.bool_] | None = None
         names = list(ignore)
         if names:
@@ -97,17 +107,33 @@ class Segmenter:
         kernels.preprocess(image, self.spec, place, tensor, antialias=self._antialias)
         return tensor, place
 
+    @property
+    def refines(self) -> bool:
+        """Whether `refine` must come before `labels`."""
+        return self.crf is not None
+
+    def refine(self, scores: NDArray[Any], tensor: NDArray[Any], place: Fit) -> NDArray[Any]:
+        """The network's output after the dense CRF on its own input `tensor`; as it is where none is configured."""
+        if self.crf is None or self.spec.output_kind == "labels":
+            return scores
+        classes, (height, width) = max(2, scores.shape[0]), scores.shape[1:]
+        grid = (height * self.crf.upsample, width * self.crf.upsample)
+        picture = kernels.average(tensor, self.spec, place, grid, self._scores.take((3, *grid), np.float32))
+        out = self._scores.take((classes, *grid), np.float32)
+        kind = self.spec.output_kind
+        return kernels.crf(scores, picture, self.crf, fit=place, kind=kind, out=out, allowed=self._allowed)
+
     def labels(
         self, scores: NDArray[Any], place: Fit, *, confidence: bool = False
     ) -> tuple[Labels, NDArray[np.uint8] | None]:
-        """Exact labels at frame size from the network's output, HW uint8, and the winner's confidence if asked for."""
+        """Exact labels at frame size from the (refined) output, HW uint8, and the winner's confidence if asked for."""
         size = place.frame
         out = self._maps.take(size)
-        if self.spec.output_kind == "labels":
+        if self._kind == "labels":
             return kernels.upsample_labels(scores, size, fit=place, out=out), None
         sure = self._maps.take(size) if confidence else None
         labels = kernels.labels(
-            scores, size, fit=place, kind=self.spec.output_kind, out=out, confidence=sure, allowed=self._allowed
+            scores, size, fit=place, kind=self._kind, out=out, confidence=sure, allowed=self._allowed
         )
         return labels, sure
 
@@ -115,7 +141,7 @@ class Segmenter:
         """Labels of one HWC uint8 BGR image, HW uint8 at the image's size."""
         tensor, place = self.preprocess(image)
         self.backend.submit(tensor)
-        return self.labels(self.backend.collect(), place)[0]
+        return self.labels(self.refine(self.backend.collect(), tensor, place), place)[0]
 
     def __enter__(self) -> Self:
         self.backend.__enter__()

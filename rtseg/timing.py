@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STAGES", "Recorder", "Rolling", "Samples", "StageClock", "percentiles"]
+__all__ = ["REFINED", "STAGES", "Recorder", "Rolling", "Samples", "StageClock", "percentiles"]
 
 STAGES = ("capture", "preprocess", "infer", "labels", "render", "sink")
 """The calls of the loop in order; `capture` is the wait from the frame in hand to the loop taking it."""
+REFINED = (*STAGES[:3], "refine", *STAGES[3:])
+"""The same where scores are refined before they become labels."""
 
 KEPT = 1 << 16
 """Samples kept of each duration: all of a run of half an hour at 30 frames per second."""
@@ -130,8 +132,8 @@ class Rolling:
 class Recorder:
     """Every frame's stage times and latencies, until the report is made."""
 
-    def __init__(self) -> None:
-        self.stages = {name: Samples() for name in STAGES}
+    def __init__(self, stages: tuple[str, ...] = STAGES) -> None:
+        self.stages = {name: Samples() for name in stages}
         self.to_overlay, self.to_sink = Samples(), Samples()
         self.rolling = Rolling()
         self._lock = threading.Lock()

@@ -19,6 +19,7 @@ __all__ = [
     "check_labels",
     "check_logits",
     "check_out",
+    "check_picture",
 ]
 
 MOST_CLASSES = 256
@@ -127,3 +128,12 @@ def check_colors(where: str, colors: Any, alpha: Any) -> tuple[bytes, bytes]:
         if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.shape != shape:
             raise ConfigError(f"{where}: {name} are {_describe(value)}, expected {'x'.join(map(str, shape))} uint8")
     return colors.tobytes(), alpha.tobytes()
+
+
+def check_picture(where: str, picture: Any, grid: tuple[int, int]) -> NDArray[np.float32]:
+    """Mean colours per cell as a contiguous 3xHxW float32 array, whose grid is at least as fine as the scores'."""
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.float32 or picture.ndim != 3 or len(picture) != 3:
+        raise ConfigError(f"{where}: picture is {_describe(picture)}, expected 3xHxW float32")
+    if picture.shape[1] < grid[0] or picture.shape[2] < grid[1]:
+        raise ConfigError(f"{where}: picture is {_describe(picture)}, coarser than the scores' {grid[0]}x{grid[1]}")
+    return np.ascontiguousarray(picture)

@@ -21,15 +21,19 @@ from numpy.typing import NDArray
 from rtseg.errors import ConfigError
 from rtseg.geometry import Fit
 from rtseg.geometry import fit as make_fit
-from rtseg.kernels import checks, label, paint, resize, tables
+from rtseg.kernels import checks, label, mean_field, paint, resize, tables
+from rtseg.kernels.mean_field import average, crf
 from rtseg.kernels.threads import set_threads, spread, threads
 from rtseg.kernels.typing import U16s
+from rtseg.refine import Crf
 from rtseg.spec import ModelSpec
 
 __all__ = [
     "areas",
+    "average",
     "blend",
     "contours",
+    "crf",
     "is_cold",
     "labels",
     "preprocess",
@@ -295,10 +299,13 @@ _KERNELS: tuple[Any, ...] = (
 )
 
 
-def is_cold() -> bool:
-    """Whether a kernel has yet to be compiled on this machine, as far as the names of the cached files tell."""
+def is_cold(*, refine: bool = False) -> bool:
+    """Whether a kernel has yet to be compiled on this machine, as far as the names of the cached files tell.
+
+    Those of the CRF count only with `refine`.
+    """
     version = f"py{sys.version_info.major}{sys.version_info.minor}"
-    for kernel in _KERNELS:
+    for kernel in (*_KERNELS, *(mean_field.KERNELS if refine else ())):
         folder, function = kernel.stats.cache_path, kernel.py_func
         name = f"{Path(inspect.getfile(function)).stem}.{function.__qualname__}-*.{version}.nbi"
         if not kernel.signatures and not (folder and any(Path(folder).glob(name))):
@@ -306,8 +313,8 @@ def is_cold() -> bool:
     return False
 
 
-def warm_up() -> float:
-    """Make every kernel ready by running it on a few pixels; returns the seconds it took.
+def warm_up(*, refine: bool = False) -> float:
+    """Make every kernel ready by running it on a few pixels; returns the seconds it took. Those of the CRF if asked.
 
     Cold, all are compiled (seconds); later starts on the same machine load them from Numba's on-disk cache. What is
     compiled does not depend on sizes, class counts or the model's types.
@@ -316,7 +323,10 @@ def warm_up() -> float:
     size = (8, 16)
     image, scores = np.zeros((*size, 3), np.uint8), np.zeros((2, *size), np.float32)
     colors, alpha = np.zeros((256, 3), np.uint8), np.zeros(256, np.uint8)
-    preprocess(image, ModelSpec(name="warm-up", classes=("all",)), make_fit(size, size))
+    spec, fit = ModelSpec(name="warm-up", classes=("all",)), make_fit(size, size)
+    tensor = preprocess(image, spec, fit)
+    if refine:
+        crf(scores, average(tensor, spec, fit, size), Crf(radius=1))
     ids = labels(scores, size, confidence=np.empty(size, np.uint8))
     upsample_labels(ids, size)
     blend(image, ids, colors, alpha)

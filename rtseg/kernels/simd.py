@@ -360,7 +360,7 @@ def all_same16(typing: Any, array: Any, index: Any) -> Any:
     return types.boolean(array, types.intp), generate
 
 
-# 2**f on (-1, 0]: ln(2)**k / k!, with the first coefficient exactly 1 so that exp_negative(0) is 1.
+# 2**f on [-1/2, 1/2]: ln(2)**k / k!, with the first coefficient exactly 1 so that exp_negative(0) is 1.
 _POWERS = [1.0]
 for _k in range(1, 7):
     _POWERS.append(_POWERS[-1] * 0.6931471805599453 / _k)
@@ -368,14 +368,15 @@ for _k in range(1, 7):
 
 @intrinsic
 def exp_negative(typing: Any, value: Any) -> Any:
-    """exp of lanes that are zero or less, to 2e-5 of the result; below -80 it is exp(-80)."""
+    """exp of lanes that are zero or less, to 1e-6 of the result; below -80 it is exp(-80)."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         floats = F8.llvm
         floor = _constant(floats, -80.0)
         bounded = builder.select(builder.fcmp_ordered(">", args[0], floor), args[0], floor)
         power = builder.fmul(bounded, _constant(floats, 1.4426950408889634))
-        whole = builder.fptosi(power, I8X.llvm)
+        # Cut towards zero after the half is taken away: the nearest whole number.
+        whole = builder.fptosi(builder.fsub(power, _constant(floats, 0.5)), I8X.llvm)
         fraction = builder.fsub(power, builder.sitofp(whole, floats))
         result = _constant(floats, _POWERS[-1])
         for coefficient in reversed(_POWERS[:-1]):

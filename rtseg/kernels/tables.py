@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rtseg.geometry import Fit
 from rtseg.kernels.simd import LANES
 
-__all__ = ["Axis", "Taps", "cells", "nearest", "taps"]
+__all__ = ["Axis", "Taps", "cells", "covered", "nearest", "samples", "taps"]
 
 KEPT = 32
 """Geometries remembered; a run uses one or two."""
@@ -123,3 +123,30 @@ def taps(fit: Fit, antialias: bool) -> tuple[Taps, Taps]:
         _tap_axis(fit.frame[0], fit.height, fit.top, fit.network[0], antialias),
         _tap_axis(fit.frame[1], fit.width, fit.left, fit.network[1], antialias),
     )
+
+
+def _covered_axis(length: int, offset: int, network: int, grid: int) -> NDArray[np.int32]:
+    edges = np.arange(grid + 1, dtype=np.int64) * network
+    spans = np.stack([edges[:-1] // grid, -(-edges[1:] // grid)], 1).clip(max(0, offset), min(network, offset + length))
+    return spans.astype(np.int32)
+
+
+@lru_cache(KEPT)
+def covered(fit: Fit, grid: tuple[int, int]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Of a grid over the network's input, the first and last pixel that show the frame, per row and column: (n, 2).
+
+    Both are equal where none does.
+    """
+    return (
+        _covered_axis(fit.height, fit.top, fit.network[0], grid[0]),
+        _covered_axis(fit.width, fit.left, fit.network[1], grid[1]),
+    )
+
+
+@lru_cache(KEPT)
+def samples(grid: int, fine: int, first: int, last: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The two grid samples between which each cell `first` to `last` of a finer grid lies, and the second's share."""
+    numerator, denominator = (2 * np.arange(first, last, dtype=np.int64) + 1) * grid - fine, 2 * fine
+    cell = numerator // denominator
+    share = ((numerator - cell * denominator) / denominator).astype(np.float32)
+    return np.stack([cell, cell + 1], 1).clip(0, grid - 1).astype(np.int32), share
