@@ -212,13 +212,14 @@ def normalise(images: Image, network: Network) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(network: Network, dataset: CamVid) -> Confusion:
-    """Score a network in float32 on whole images, logits upsampled to the size of the labels."""
+    """Score a network in float32 on whole images, padded to its multiple, logits upsampled to the size of the labels."""
     network.eval()
     confusion = Confusion(len(CAMVID.classes), CAMVID.ignore_index)
     for image, label in zip(dataset.images, dataset.labels, strict=True):
-        logits = network(normalise(image[None], network))
-        logits = F.interpolate(logits, size=label.shape, mode="bilinear", align_corners=False)
-        confusion.add(logits.argmax(1)[0].numpy(), label)
+        height, width = label.shape
+        x = F.pad(normalise(image[None], network), (0, -width % network.multiple, 0, -height % network.multiple))
+        logits = F.interpolate(network(x), size=x.shape[-2:], mode="bilinear", align_corners=False)
+        confusion.add(logits[..., :height, :width].argmax(1)[0].numpy(), label)
     return confusion
 
 
