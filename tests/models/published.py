@@ -16,6 +16,9 @@ class Published(NamedTuple):
     heads: bool = False
 
 
+SMP = "segmentation_models.pytorch 0.6"
+SMP_V3PLUS = f"{SMP}, whose first refining convolution is at stride 16: 2.1 GMAC less"
+
 PUBLISHED: dict[str, Published] = {
     "pidnet-s": Published(7.63e6, 11.8, (512, 1024), 19, "Xu et al. 2023, published definition"),
     "pidnet-m": Published(28.54e6, 44.3, (512, 1024), 19, "Xu et al. 2023, published definition"),
@@ -41,4 +44,26 @@ PUBLISHED: dict[str, Published] = {
         29.46e6, 286.03 / 2 * 352 / 360, (352, 640), 12, "Paszke et al. 2016, table 3: 286.03 GFLOPs at 360x640"
     ),
     "deeplabv1-vgg16": Published(20.5e6, None, (512, 512), 21, "Chen et al. 2015, table 2"),
+    "deeplabv3-resnet50": Published(42_004_074, 178.722, (520, 520), 21, "torchvision", heads=True),
+    "deeplabv3-resnet101": Published(60_996_202, 258.743, (520, 520), 21, "torchvision", heads=True),
+    "deeplabv3-mobilenetv3-large": Published(
+        11_029_328, 10.452 * 512**2 / 520**2, (512, 512), 21, "torchvision; its GMAC at 520x520", heads=True
+    ),
+    "lraspp-mobilenetv3-large": Published(
+        3_221_538, 2.086 * 512**2 / 520**2, (512, 512), 21, "torchvision; its GMAC at 520x520"
+    ),
+    "deeplabv3plus-resnet18": Published(12.3e6, None, (512, 1024), 19, SMP_V3PLUS),
+    "deeplabv3plus-resnet50": Published(26.7e6, None, (512, 1024), 19, SMP_V3PLUS),
+    "deeplabv3plus-mobilenetv2": Published(4.4e6, None, (512, 1024), 19, SMP_V3PLUS),
+    "unet-resnet18": Published(14.3e6, 44.5, (512, 1024), 19, SMP),
+    "unet-resnet34": Published(24.4e6, 63.9, (512, 1024), 19, SMP),
+    "unet-mobilenetv2": Published(6.6e6, 28.1, (512, 1024), 19, SMP),
+    "unet": Published(31_037_698, None, (512, 512), 2, "milesial/Pytorch-UNet, the usual form with normalisation"),
+    "unet-binary": Published(31_037_698 - 65, None, (512, 512), 2, "as unet, less the second class"),
+    "unet-residual": Published(
+        7.8e6 + 0.43e6, None, (224, 224), 2, "Zhang et al. 2018: 7.8 M, and 0.43 M of 1x1 shortcuts"
+    ),
+    "pspnet-resnet50": Published(
+        46.5827e6, 357.1719 / 2, (512, 512), 21, "Open Model Zoo's pspnet-pytorch: 357.1719 GFLOPs"
+    ),
 }
