@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def evaluate(
         "dataset": images.name,
         "split": split,
         "images": len(images),
+        "refine": asdict(segmenter.crf) if segmenter.crf else None,
         "network_size": list(segmenter.fit(images.label(0).shape).network),
         "miou": confusion.mean_iou(),
         "pixel_accuracy": confusion.pixel_accuracy(),
