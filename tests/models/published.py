@@ -44,14 +44,14 @@ PUBLISHED: dict[str, Published] = {
         29.46e6, 286.03 / 2 * 352 / 360, (352, 640), 12, "Paszke et al. 2016, table 3: 286.03 GFLOPs at 360x640"
     ),
     "deeplabv1-vgg16": Published(20.5e6, None, (512, 512), 21, "Chen et al. 2015, table 2"),
-    "deeplabv3-resnet50": Published(42_004_074, 178.722, (520, 520), 21, "torchvision", heads=True),
-    "deeplabv3-resnet101": Published(60_996_202, 258.743, (520, 520), 21, "torchvision", heads=True),
-    "deeplabv3-mobilenetv3-large": Published(
-        11_029_328, 10.452 * 512**2 / 520**2, (512, 512), 21, "torchvision; its GMAC at 520x520", heads=True
+    "deeplabv3-resnet50": Published(
+        42_004_074, 178.722 - 9.991, (520, 520), 21, "torchvision; its GMAC are with the auxiliary head", heads=True
     ),
-    "lraspp-mobilenetv3-large": Published(
-        3_221_538, 2.086 * 512**2 / 520**2, (512, 512), 21, "torchvision; its GMAC at 520x520"
+    "deeplabv3-resnet101": Published(
+        60_996_202, 258.743 - 9.991, (520, 520), 21, "torchvision; its GMAC are with the auxiliary head", heads=True
     ),
+    "deeplabv3-mobilenetv3-large": Published(11.02e6, 19.6, (512, 1024), 19, "torchvision's definition, counted"),
+    "lraspp-mobilenetv3-large": Published(3.22e6, 15.8, (1024, 2048), 19, "torchvision's definition, counted"),
     "deeplabv3plus-resnet18": Published(12.3e6, None, (512, 1024), 19, SMP_V3PLUS),
     "deeplabv3plus-resnet50": Published(26.7e6, None, (512, 1024), 19, SMP_V3PLUS),
     "deeplabv3plus-mobilenetv2": Published(4.4e6, None, (512, 1024), 19, SMP_V3PLUS),
