@@ -71,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_eval(commands)
     add_train(commands)
     add_export(commands)
+    add_data(commands)
     check = commands.add_parser("check", help="show versions, devices, what each extra lacks, and try every backend")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(command=check_command)
@@ -224,6 +225,41 @@ def export_command(args: argparse.Namespace) -> int:
     spec = export(args.checkpoint, args.out)
     print(f"wrote {args.out}/model.onnx ({spec.name}, val mIoU in training {spec.provenance['val_miou_in_training']})")
     return 0
+
+
+def add_data(commands: Any) -> None:
+    """`rtseg data check`."""
+    data = commands.add_parser("data", help="look at labelled images")
+    parser = data.add_subparsers(metavar="COMMAND", required=True).add_parser(
+        "check", help="read every file, print class shares and problems, draw a contact sheet"
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of labelled images")
+    parser.add_argument("--dataset", help=DATASET_HELP)
+    parser.add_argument("--split", help="one split only")
+    parser.add_argument("--out", type=Path, default=Path("contact-sheet.jpg"), help="the sheet (contact-sheet.jpg)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=data_check_command)
+
+
+def data_check_command(args: argparse.Namespace) -> int:
+    """`rtseg data check`; exits with 1 when there is a problem."""
+    from rich.console import Console
+
+    from rtseg.training.contact_sheet import check_target, contact_sheet, write_sheet
+    from rtseg.training.data_check import check_data, print_check, report
+
+    check_target(args.out)
+    checked = check_data(
+        args.folder, name=args.dataset, split=args.split, progress=None if args.json else stderr_console()
+    )
+    found = report(args.folder, checked)
+    write_sheet(args.out, contact_sheet(checked))
+    if args.json:
+        print(json.dumps({**found, "sheet": str(args.out)}, indent=2))
+    else:
+        print_check(found, Console())
+        print(f"wrote {args.out}")
+    return 1 if found["problems"] else 0
 
 
 def check_command(args: argparse.Namespace) -> int:
