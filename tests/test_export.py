@@ -117,7 +117,7 @@ def test_a_file_that_computes_something_else_is_refused(
         check_parity(other, spec, package / "model.onnx")
     before = {file.name: file.read_bytes() for file in package.iterdir()}
 
-    def write_other(wrong: torch.nn.Module, wrong_spec: ModelSpec, path: Path) -> None:
+    def write_other(wrong: torch.nn.Module, wrong_spec: ModelSpec, path: Path, precision: str) -> None:
         path.write_bytes(before["model.onnx"])
 
     monkeypatch.setattr(export_module, "write_onnx", write_other)
