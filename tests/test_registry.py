@@ -19,6 +19,7 @@ TABLES = {
     "network": registry.NETWORKS,
     "decoder": registry.DECODERS,
     "encoder": registry.ENCODERS,
+    "data set": registry.DATASETS,
 }
 MEMBERS = [(kind, name) for kind, table in TABLES.items() for name in table]
 
