@@ -78,6 +78,7 @@ DECODERS: Table = {
     "pspnet": ("rtseg.models.pspnet:pspnet", "train"),
     "unet": ("rtseg.models.unet_on_encoder:unet_on_encoder", "train"),
     "unet-lite": ("rtseg.models.unet_on_encoder:unet_lite", "train"),
+    "unet-fast": ("rtseg.models.unet_on_encoder:unet_fast", "train"),
 }
 """Decoders that take any encoder: a network's name is "<decoder>-<encoder>"."""
 ENCODERS: Table = {

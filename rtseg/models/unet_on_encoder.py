@@ -15,6 +15,7 @@ from rtseg.models.unet import conv_pair
 
 PLANES = (256, 128, 64, 32, 16)
 LITE_PLANES = (128, 64, 48, 32)
+FAST_PLANES = (128, 64, 32)
 
 
 class DecoderBlock(nn.Module):
@@ -78,3 +79,8 @@ def unet_on_encoder(
 def unet_lite(encoder: str, classes: int, *, training_heads: bool = False) -> UNetOnEncoder:
     """U-Net with a narrower decoder and logits at stride 2, for real time; it has no training heads."""
     return UNetOnEncoder(encoder, classes, LITE_PLANES)
+
+
+def unet_fast(encoder: str, classes: int, *, training_heads: bool = False) -> UNetOnEncoder:
+    """U-Net whose narrow decoder ends at stride 4, where the encoder is most of the time; it has no training heads."""
+    return UNetOnEncoder(encoder, classes, FAST_PLANES)
