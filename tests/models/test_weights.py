@@ -21,6 +21,7 @@ from rtseg.errors import ConfigError, MissingExtra, ModelError
 from rtseg.models import build, build_encoder
 from rtseg.models.blocks import Encoder
 from rtseg.models.weights import fit, load_weights, read_weights
+from rtseg.registry import DECODERS, NETWORKS
 
 
 class Small(nn.Module):
@@ -257,3 +258,10 @@ def test_a_package_names_its_file() -> None:
     assert torch.equal(read_weights(f"{LITE0}/{file}")["_fc.bias"], read_weights(LITE0)["_fc.bias"])
     with pytest.raises(ModelError, match=rf"found {file}: write package:NAME/FILE"):
         read_weights(f"{LITE0}/other.pth")
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *(f"{decoder}-resnet18" for decoder in DECODERS)])
+def test_every_network_names_its_training_heads(name: str) -> None:
+    with torch.device("meta"):
+        full, bare = build(name, 2, training_heads=True), build(name, 2)
+    assert fit(bare, full.state_dict()).keys() == bare.state_dict().keys()
