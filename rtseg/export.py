@@ -217,8 +217,10 @@ def check_parity(network: nn.Module, spec: ModelSpec, path: Path) -> dict[str, t
     """Compare the file with torch on three sizes of noise, in each runtime that is installed.
 
     Returns per runtime the largest logit difference and the fraction of equal labels. Errors: ModelError where a
-    difference exceeds TOLERANCE of the largest logit.
+    difference exceeds TOLERANCE of the largest logit; of a `discontinuous` network, where the median of an image's
+    differences does, because a maximum that falls elsewhere changes what surrounds it and nothing else.
     """
+    quantile = 0.5 if getattr(network, "discontinuous", False) else 1.0
     rng = np.random.default_rng(0)
     m = spec.multiple
     sizes = ((4 * m, 4 * m), (m * round(264 / m), m * round(376 / m)), (m * round(360 / m), m * round(480 / m)))
@@ -232,16 +234,18 @@ def check_parity(network: nn.Module, spec: ModelSpec, path: Path) -> dict[str, t
             backend_class = registry.load(registry.BACKENDS, runtime, "backend")
         except MissingExtra:
             continue
-        error, equal = 0.0, []
+        error, judged, equal = 0.0, 0.0, []
         with backend_class(path, spec, precision="fp32") as backend:
             for image, logits in zip(images, expected, strict=True):
                 backend.submit(image)
                 found = backend.collect()
-                error = max(error, float(np.abs(found - logits).max()))
+                difference = np.abs(found - logits)
+                error = max(error, float(difference.max()))
+                judged = float(np.maximum(judged, np.quantile(difference, quantile)))  # not a number stays one
                 equal.append(_winners(found) == _winners(logits))
-        if not error <= TOLERANCE * peak:
+        if not judged <= TOLERANCE * peak:
             raise ModelError(
-                f"{path} differs from torch by {error:.3g} in {runtime}, more than {TOLERANCE} of the largest logit "
+                f"{path} differs from torch by {judged:.3g} in {runtime}, more than {TOLERANCE} of the largest logit "
                 f"({peak:.3g})"
             )
         report[runtime] = (error, float(np.concatenate([same.ravel() for same in equal]).mean()))

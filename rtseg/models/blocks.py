@@ -22,7 +22,7 @@ class Network(nn.Module):
     `multiple`: both sides of an input must be multiples of it. `output_stride`: input pixels per logit. `mean` and
     `std`: of the RGB channels in 0 to 1 that its (encoder's) published weights were trained with. `published_extras`:
     what the keys of heads begin with that only training has; `rtseg.models.weights` leaves them out of a network
-    without them.
+    without them. `discontinuous`: a rounding error can decide between equals and change logits nearby by much.
     """
 
     multiple: int
@@ -30,6 +30,7 @@ class Network(nn.Module):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     published_extras: tuple[str, ...] = ()
+    discontinuous: bool = False
 
 
 class Encoder(nn.Module):

@@ -80,6 +80,7 @@ class SegNet(Network):
 
     multiple = 32
     output_stride = 1
+    discontinuous = True  # where two values of a window are nearly equal, their rounding decides which place is filled
 
     def __init__(self, classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""SegNet: unpooling equal to torch's, in every runtime; the encoder's published names."""
+"""SegNet: unpooling equal to torch's, in every runtime; the encoder's published names; what parity allows it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.models.blocks import count_parameters
+from rtseg.errors import ModelError
+from rtseg.export import check_parity, spec_of, write_onnx
+from rtseg.models.blocks import Network, count_parameters
 from rtseg.models.segnet import SegNet, Vgg16Bn, switches, unpool
+from rtseg.training.data import CAMVID
 
 
 def rectified(height: int, width: int) -> Tensor:
@@ -118,3 +121,35 @@ def test_the_decoder_mirrors_the_encoder() -> None:
     )
     assert [(inputs, outputs) for outputs, inputs in reversed(encoder[1:])] == decoder
     assert len(decoder) + 1 == len(encoder) == 13
+
+
+class Pixelwise(Network):
+    """A 1x1 convolution whose logits are off by `offset` in the first `rows` rows."""
+
+    multiple = 1
+    output_stride = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, len(CAMVID.classes), 1)
+        self.rows, self.offset = 0, 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layer(x)
+        logits[:, :, : self.rows] += self.offset
+        return logits
+
+
+def test_parity_allows_a_discontinuous_network_to_differ_in_places_but_not_all_over(tmp_path: Path) -> None:
+    network = Pixelwise().eval()
+    spec, path = spec_of(network, CAMVID, name="pixelwise", network="pixelwise"), tmp_path / "model.onnx"
+    write_onnx(network, spec, path)
+    assert SegNet.discontinuous
+    network.rows, network.offset = 1, 0.25
+    with pytest.raises(ModelError, match=r"differs from torch by 0\.25"):
+        check_parity(network, spec, path)
+    network.discontinuous = True
+    assert all(error == pytest.approx(0.25, abs=1e-4) for error, _ in check_parity(network, spec, path).values())
+    network.rows = 360
+    with pytest.raises(ModelError, match=r"differs from torch by 0\.25"):
+        check_parity(network, spec, path)
