@@ -186,7 +186,11 @@ def add_train(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument("--time-budget", type=float, metavar="MINUTES", help="anneal over this time instead of epochs")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    parser.add_argument(
+        "--tensorboard", action=argparse.BooleanOptionalAction, help="write OUT/tensorboard (default: where installed)"
+    )
     parser.set_defaults(command=train_command)
 
 
@@ -204,6 +208,8 @@ def train_command(args: argparse.Namespace) -> int:
         resume=args.resume,
         time_budget=args.time_budget,
         threads=args.threads,
+        device=args.device,
+        tensorboard=args.tensorboard,
     )
 
 

@@ -20,7 +20,10 @@ from rtseg.export import check_parity, export
 from rtseg.models.pidnet import pidnet_s
 from rtseg.report import file_hash
 from rtseg.spec import METADATA_KEY, ModelSpec, read_spec
-from rtseg.training.train import Recipe, Run
+from rtseg.training.checkpoint import save_checkpoint
+from rtseg.training.data import CAMVID
+from rtseg.training.recipe import Recipe
+from rtseg.training.run import Run
 from rtseg.training.transforms import Augmentation
 
 PROVENANCE = {"steps", "recipe", "revision", "torch", "val_miou_in_training", "data", "initial_weights"}
@@ -29,7 +32,7 @@ PROVENANCE = {"steps", "recipe", "revision", "torch", "val_miou_in_training", "d
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of random weights whose averages have seen a few images."""
-    run = Run(Recipe(name="t", network="pidnet-s", augmentation=Augmentation(crop=(64, 64))))
+    run = Run(Recipe(name="t", network="pidnet-s", augmentation=Augmentation(crop=(64, 64))), CAMVID)
     run.network.train()
     with torch.no_grad():
         for _ in range(30):
@@ -37,7 +40,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.average.load_state_dict(run.network.state_dict())
     run.step, run.elapsed, run.scores = 7, 90.0, {"last": 0.25, "best": 0.5}
     path = tmp_path_factory.mktemp("run") / "last.pt"
-    run.save(path)
+    save_checkpoint(run.state(), path)
     return path
 
 

@@ -39,7 +39,7 @@ def _forward(self: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) ->
         return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
     if torch.is_autocast_enabled("cpu"):
         x, weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)
-    y: Tensor = _Depthwise.apply(x, weight, self.stride, self.padding, self.dilation)
+    y: Tensor = _Depthwise.apply(x, weight, self.stride, self.padding, self.dilation)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -51,7 +51,7 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, padding, dilation, x.shape[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=CHANNELS_LAST)
         to_x = input_gradient(x, weight, grad, *ctx.steps) if ctx.needs_input_grad[0] else None
