@@ -71,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_eval(commands)
     add_train(commands)
     add_export(commands)
+    add_quantize(commands)
     add_data(commands)
     check = commands.add_parser("check", help="show versions, devices, what each extra lacks, and try every backend")
     check.add_argument("--json", action="store_true", help="print JSON")
@@ -235,6 +236,27 @@ def export_command(args: argparse.Namespace) -> int:
 
     spec = export(args.checkpoint, args.out, name=args.name, short_side=args.short_side, precision=args.precision)
     print(f"wrote {args.out}/model.onnx ({spec.name}, val mIoU in training {spec.provenance['val_miou_in_training']})")
+    return 0
+
+
+def add_quantize(commands: Any) -> None:
+    """`rtseg quantize`."""
+    parser = commands.add_parser("quantize", help="write the int8 twin of a model package")
+    parser.add_argument("model", help="package name, folder, or ONNX file")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set to calibrate on")
+    parser.add_argument("--dataset", metavar="NAME", help="layout of the data (default: recognised)")
+    parser.add_argument("--split", default="train", help="which images (default: train)")
+    parser.add_argument("--images", type=int, default=64, metavar="N", help="how many of them (default: 64)")
+    parser.add_argument("--out", type=Path, required=True, help="package folder, for example engines/my-model-int8")
+    parser.set_defaults(command=quantize_command)
+
+
+def quantize_command(args: argparse.Namespace) -> int:
+    """`rtseg quantize`."""
+    from rtseg.quantize import quantize
+
+    spec = quantize(args.model, args.out, data=args.data, dataset=args.dataset, split=args.split, images=args.images)
+    print(f"wrote {args.out}/model.onnx ({spec.provenance['quantised']['to']}): score it with rtseg eval")
     return 0
 
 
