@@ -38,9 +38,9 @@ class MlpHead(nn.Module):
         self.linear_fuse = named_conv_bn_relu(4 * planes, planes)
         self.dropout = nn.Dropout2d(0.1)
         self.linear_pred = nn.Conv2d(planes, classes, 1)
-        initialise(self.linear_fuse)
+        for part in (self.linear_fuse, self.linear_pred):
+            initialise(part)
         nn.init.normal_(self.linear_pred.weight, std=0.01)
-        nn.init.zeros_(self.linear_pred.bias)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         c1, c2, c3, c4 = features

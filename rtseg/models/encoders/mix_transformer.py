@@ -28,7 +28,7 @@ def to_tokens(x: Tensor) -> Tensor:
 
 def to_grid(tokens: Tensor, like: Tensor) -> Tensor:
     """(N, H * W, C) as (N, C, H, W), with the height and width of ``like``."""
-    return tokens.transpose(1, 2).unflatten(2, like.shape[-2:])
+    return torch.unflatten(tokens.transpose(1, 2), 2, like.shape[-2:])
 
 
 class PatchEmbedding(nn.Module):
@@ -67,7 +67,7 @@ class Attention(nn.Module):
 
     def _split(self, tokens: Tensor) -> Tensor:
         """(N, L, C) as (N, heads, L, C / heads)."""
-        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(tokens, 2, (self.heads, -1)).transpose(1, 2)
 
 
 class DepthwiseConv(nn.Module):
