@@ -47,6 +47,8 @@ def hard_mean(loss: Tensor, valid: Tensor, probability: float, fraction: float) 
     loss = loss[valid]
     if not loss.numel():
         return loss.sum()
+    if fraction >= 1:
+        return loss.mean()
     hard = loss > -math.log(probability)
     least = max(1, int(loss.numel() * fraction))
     if int(hard.sum()) < least:

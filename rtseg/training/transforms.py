@@ -10,6 +10,8 @@ import numpy.typing as npt
 __all__ = ["Augmentation", "augment"]
 
 Image = npt.NDArray[np.uint8]
+DUSK_TINT = np.array([1.25, 1.0, 0.9])
+"""Gain of blue, green and red under a sky without sun, at its strongest."""
 
 
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,7 +21,8 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     losses four times cheaper), `scale` the zoom (drawn log-uniformly), `stretch` the largest factor between the two
     axes, `rotation` the largest angle in degrees, `focus` the probability of centring the crop near a pixel of one of
     `focus_classes`. `gamma` above 1 darkens (dusk), `gain` is exposure, `offset` a fraction of full scale,
-    `white_balance` the largest relative gain of one channel, `blur` and `noise` the probability of each.
+    `white_balance` the largest relative gain of one channel, `dusk`, `blur` and `noise` the probability of each: dusk
+    is a steep gamma at a short exposure under a blue sky.
     """
 
     crop: tuple[int, int]
@@ -34,6 +37,7 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     offset: float = 0.06
     white_balance: float = 0.1
     saturation: tuple[float, float] = (0.5, 1.5)
+    dusk: float = 0.0
     blur: float = 0.2
     noise: float = 0.2
 
@@ -91,6 +95,9 @@ def _recolour(image: Image, how: Augmentation, rng: np.random.Generator) -> Imag
     gamma = np.exp(rng.uniform(*np.log(how.gamma)))
     gain = rng.uniform(*how.gain) * (1 + rng.uniform(-how.white_balance, how.white_balance, 3))
     offset = rng.uniform(-how.offset, how.offset)
+    if rng.random() < how.dusk:
+        gamma *= rng.uniform(1.2, 2.0)
+        gain = gain * rng.uniform(0.4, 0.8) * DUSK_TINT ** rng.uniform(0, 1)
     ramp = np.linspace(0, 1, 256)[:, None] ** gamma * gain + offset
     table = (ramp * 255).clip(0, 255).round().astype(np.uint8)
     image = np.asarray(cv2.LUT(image, table[:, None, :]), dtype=np.uint8)

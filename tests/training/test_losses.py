@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F
 
 from rtseg.models.blocks import Heads
-from rtseg.training.losses import Criterion, LossWeights, boundaries, boundary_loss, class_weights, hard_mean
+from rtseg.training.losses import (
+    Criterion,
+    LossWeights,
+    boundaries,
+    boundary_loss,
+    class_weights,
+    hard_mean,
+    lovasz_softmax,
+)
 
 
 def test_class_weights() -> None:
@@ -108,3 +116,65 @@ def test_void_has_no_gradient() -> None:
     total.backward()
     assert total.item() == 0
     assert not logits.grad.any() and not boundary.grad.any()
+
+
+def jaccard_loss(wrong: set[int], truth: set[int]) -> float:
+    """1 - IoU where exactly the pixels `wrong` are mistaken for one class (Berman et al. 2018, equation 4)."""
+    return len(wrong) / len(truth | wrong) if truth | wrong else 0.0
+
+
+def lovasz_by_definition(errors: list[float], truth: set[int]) -> float:
+    """The Lovasz extension of `jaccard_loss`: errors in falling order, each times what its pixel adds (equation 5)."""
+    order = sorted(range(len(errors)), key=lambda pixel: -errors[pixel])
+    taken: set[int] = set()
+    total = 0.0
+    for pixel in order:
+        before = jaccard_loss(taken, truth)
+        taken.add(pixel)
+        total += errors[pixel] * (jaccard_loss(taken, truth) - before)
+    return total
+
+
+def test_lovasz_softmax_is_the_extension_of_the_jaccard_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 3, 5, generator=generator)
+    labels = torch.randint(0, 3, (2, 3, 5), generator=generator)  # class 3 is not shown
+    labels[0, 0, :2] = 9
+    valid = (labels != 9).flatten()
+    probabilities = logits.softmax(1).permute(0, 2, 3, 1).flatten(0, 2)[valid]
+    truth = labels.flatten()[valid]
+    expected = []
+    for index in range(3):
+        errors = (probabilities[:, index] - (truth == index).float()).abs().tolist()
+        expected.append(lovasz_by_definition(errors, set(torch.nonzero(truth == index).flatten().tolist())))
+    assert lovasz_softmax(logits, labels, 9).item() == pytest.approx(sum(expected) / 3, rel=1e-5)
+
+
+def test_lovasz_softmax_at_its_ends() -> None:
+    labels = torch.tensor([[[0, 0, 1, 1]]])
+    right = 40.0 * F.one_hot(labels, 2).permute(0, 3, 1, 2).float()
+    assert lovasz_softmax(right, labels, 9).item() == pytest.approx(0, abs=1e-6)
+    assert lovasz_softmax(-right, labels, 9).item() == pytest.approx(1, abs=1e-6)  # every IoU is 0
+    logits = torch.zeros(1, 2, 1, 4, requires_grad=True)
+    lovasz_softmax(logits, labels, 9).backward()
+    assert logits.grad is not None
+    assert (logits.grad[0, 0, 0, :2] < 0).all() and (logits.grad[0, 0, 0, 2:] > 0).all()
+    void = torch.zeros(1, 2, 1, 4, requires_grad=True)
+    nothing = lovasz_softmax(void, torch.full((1, 1, 4), 9), 9)
+    nothing.backward()
+    assert nothing.item() == 0 and void.grad is not None and not void.grad.any()
+
+
+def test_lovasz_softmax_draws_pixels_of_a_large_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rtseg.training import losses
+
+    monkeypatch.setattr(losses, "LOVASZ_PIXELS", 4000)
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(1, 3, 100, 200, generator=generator)
+    labels = torch.randint(0, 3, (1, 100, 200), generator=generator)
+    torch.manual_seed(3)
+    drawn = [lovasz_softmax(logits, labels, 9).item() for _ in range(2)]
+    torch.manual_seed(3)
+    assert lovasz_softmax(logits, labels, 9).item() == drawn[0] != drawn[1]
+    monkeypatch.setattr(losses, "LOVASZ_PIXELS", 10**6)
+    assert drawn == pytest.approx([lovasz_softmax(logits, labels, 9).item()] * 2, rel=0.05)

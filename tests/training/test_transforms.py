@@ -124,3 +124,14 @@ def test_saturation_zero_is_grey_and_noise_is_noisy() -> None:
     sharp = image[..., 0].astype(int)
     soft = augment(image, label, how(blur=1.0), np.random.default_rng(1))[0][..., 0].astype(int)
     assert np.abs(np.diff(soft)).mean() < np.abs(np.diff(sharp)).mean()
+
+
+def test_dusk_darkens_and_turns_blue() -> None:
+    image = np.full((40, 60, 3), 160, np.uint8)
+    label = np.zeros((40, 60), np.uint8)
+    for rng in seeds(10):
+        dusky, _ = augment(image, label, how(dusk=1.0), rng)
+        blue, green, red = np.median(dusky.reshape(-1, 3), axis=0)
+        assert green <= 255 * (160 / 255) ** 1.2 * 0.8 + 1
+        assert blue >= green >= red
+    assert np.array_equal(augment(image, label, how(dusk=0.0), seeds(1)[0])[0], image)
