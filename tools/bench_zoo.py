@@ -1,0 +1,187 @@
+"""Measure networks beside PIDNet-S on this machine and write one JSON per network: size, cost, parity and speed.
+
+    python tools/bench_zoo.py pidnet-s segnet engines/my-model --out docs/zoo
+
+A name of the registry is exported with random weights and 11 classes; a package folder is measured as it is. Each is
+timed in turn with PIDNet-S in one loop, frame by frame: preprocess, network and labels of one 4:3 frame that has the
+network's size. What is there already is measured again only with --again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from rtseg.backends import open_backend
+from rtseg.errors import RtsegError
+from rtseg.export import check_parity, spec_of, write_onnx
+from rtseg.models import build
+from rtseg.models.blocks import count_macs, count_parameters
+from rtseg.onnx_file import read_onnx
+from rtseg.report import file_hash, machine
+from rtseg.segmenter import Segmenter
+from rtseg.spec import find_package, write_text
+from rtseg.training.data import CAMVID
+
+FRAMES = ((360, 480), (720, 960))
+RUNS = (("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime", "fp32"))
+REFERENCE = "pidnet-s"
+SECONDS, FEWEST, MOST = 4.0, 5, 60
+"""How long one pair is timed, and within how many frames of each."""
+
+
+def export(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Write a network of the registry with random weights; the file, and how far it is from torch."""
+    torch.manual_seed(0)
+    classes = 2 if name == "unet-binary" else len(CAMVID.classes)
+    base = msgspec.structs.replace(CAMVID, classes=CAMVID.classes[:classes], palette=CAMVID.palette[:classes])
+    network = build(name, classes).eval()
+    spec = spec_of(network, base, name=name, network=name)
+    path = folder / f"{name}.onnx"
+    write_onnx(network, spec, path)
+    errors = check_parity(network, spec, path)
+    return path, {runtime: {"largest_logit_difference": error} for runtime, (error, _) in errors.items()}
+
+
+def cost(name: str, classes: int) -> dict[str, Any]:
+    """Parameters, and 10^9 multiply-adds at both sizes padded to the network's multiple."""
+    with torch.device("meta"):
+        network = build(name, classes).eval()
+        found: dict[str, Any] = {"parameters": count_parameters(network), "gmac": {}}
+        for size in FRAMES:
+            height, width = (-(-side // network.multiple) * network.multiple for side in size)
+            found["gmac"][label(size)] = count_macs(network, height, width) / 1e9
+    return found
+
+
+def speed(model: str, reference: str) -> dict[str, Any]:
+    """Milliseconds per frame by backend and precision, then by frame size, each with its ratio to the reference."""
+    found: dict[str, Any] = {}
+    for backend, precision in RUNS:
+        try:
+            with ExitStack() as stack:
+                pair = [
+                    stack.enter_context(open_backend(backend, path, precision=precision)) for path in (model, reference)
+                ]
+                found[f"{backend} {precision}"] = {
+                    label(size): timed([Segmenter(runtime, short_side=size[0]) for runtime in pair], size)
+                    for size in FRAMES
+                }
+        except RtsegError as exc:
+            print(f"  {backend} {precision}: {exc}", file=sys.stderr)
+    return found
+
+
+def timed(pair: list[Segmenter], size: tuple[int, int]) -> dict[str, Any]:
+    """Medians over frames that both label in turn."""
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    for segmenter in pair:
+        segmenter.warm_up(size)
+        segmenter(frame)
+    whole: list[list[float]] = [[], []]
+    network: list[list[float]] = [[], []]
+    end = time.monotonic() + SECONDS
+    while len(whole[0]) < FEWEST or (time.monotonic() < end and len(whole[0]) < MOST):
+        for index, segmenter in enumerate(pair):
+            start = time.perf_counter()
+            tensor, place = segmenter.preprocess(frame)
+            ready = time.perf_counter()
+            segmenter.backend.submit(tensor)
+            scores = segmenter.backend.collect()
+            done = time.perf_counter()
+            segmenter.labels(scores, place)
+            whole[index].append(1e3 * (time.perf_counter() - start))
+            network[index].append(1e3 * (done - ready))
+    median = [statistics.median(times) for times in whole]
+    return {
+        "network_size": list(pair[0].fit(size).network),
+        "samples": len(whole[0]),
+        "median_ms": median[0],
+        "p90_ms": float(np.percentile(whole[0], 90)),
+        "network_median_ms": statistics.median(network[0]),
+        "reference_median_ms": median[1],
+        "ratio_to_reference": median[0] / median[1],
+    }
+
+
+def label(size: tuple[int, int]) -> str:
+    """WxH, as videos are named."""
+    return f"{size[1]}x{size[0]}"
+
+
+def revision() -> str:
+    """The git revision of the code."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def measure(name: str, reference: str, folder: Path) -> dict[str, Any]:
+    """One row."""
+    package = "/" in name
+    path, parity = (find_package(name).path, {}) if package else export(name, folder)
+    spec = open_backend("null", str(path)).spec
+    network = spec.network or name
+    quantised = any(node.op == "QuantizeLinear" for node in read_onnx(path).nodes)
+    return {
+        "name": Path(name).name,
+        "network": network,
+        "weights": "trained" if package else "random",
+        "arithmetic": "int8" if quantised else "float",
+        "sha256": file_hash(path) if package else None,
+        "bytes": path.stat().st_size,
+        "classes": len(spec.classes),
+        "multiple": spec.multiple,
+        "output_stride": spec.output_stride,
+        **cost(network, len(spec.classes)),
+        "parity": parity,
+        "reference": REFERENCE,
+        "speed": speed(str(path), reference),
+        "machine": machine(),
+        "revision": revision(),
+    }
+
+
+def main() -> int:
+    """Measure what is named."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="+", help="networks of the registry and package folders")
+    parser.add_argument("--out", type=Path, default=Path("docs/zoo"))
+    parser.add_argument("--again", action="store_true", help="measure what has a file already")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        reference, _ = export(REFERENCE, Path(temporary))
+        for name in args.names:
+            result = args.out / f"{Path(name).name}.json"
+            if result.exists() and not args.again:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    row = measure(name, str(reference), Path(folder))
+                except RtsegError as exc:
+                    print(f"{name}: {exc}", file=sys.stderr)
+                    failed += 1
+                    continue
+            write_text(result, json.dumps(row, indent=2) + "\n")
+            times = {
+                run: {size: round(t["median_ms"], 1) for size, t in by.items()} for run, by in row["speed"].items()
+            }
+            print(f"{row['name']}: {row['parameters'] / 1e6:.2f} M, {times}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
