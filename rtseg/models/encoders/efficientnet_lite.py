@@ -54,7 +54,8 @@ class SamePadConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.before != self.after:
             x = F.pad(x, (self.before, self.after, self.before, self.after))
-        return self._conv_forward(x, self.weight, self.bias)
+        y: Tensor = self._conv_forward(x, self.weight, self.bias)
+        return y
 
 
 class MBConv(nn.Module):
