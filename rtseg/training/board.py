@@ -39,6 +39,6 @@ class Board:
 def panel(image: Image, label: Labels, predicted: Labels, palette: tuple[tuple[int, ...], ...]) -> Image:
     """Image (BGR), label and prediction side by side, H x 3W x 3 uint8 RGB; void is black, as is its prediction."""
     colors: NDArray[np.uint8] = np.zeros((256, 3), np.uint8)
-    colors[: len(palette)] = np.array(palette, np.uint8)[:, :3]
+    colors[: len(palette)] = np.array([row[:3] for row in palette], np.uint8)
     shown = np.where(label < len(palette), predicted, 255)
     return np.concatenate([image[..., ::-1], colors[label], colors[shown]], axis=1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import torch
+from torch import nn
 
 from rtseg.errors import ConfigError
 from rtseg.models import build
@@ -36,7 +37,7 @@ class Run:
         self.recipe, self.base, self.data, self.device = recipe, base, data, device
         network = build(recipe.network, len(base.classes), training_heads=True)
         if recipe.weights:
-            load_weights(network.get_submodule("encoder"), recipe.weights)
+            load_weights(_encoder(network, recipe), recipe.weights)
         if recipe.network_weights:
             load_weights(network, recipe.network_weights, skip=recipe.fresh)
         self.network: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -106,6 +107,14 @@ class Run:
     def update_average(self) -> None:
         """Move the averaged network towards the current one; the decay grows with the step."""
         average_into(self.average, self.network, min(self.recipe.ema, (1 + self.step) / (10 + self.step)))
+
+
+def _encoder(network: Network, recipe: Recipe) -> nn.Module:
+    """The part that published weights of a classifier are for; torchvision's networks call it backbone."""
+    for name in ("encoder", "backbone"):
+        if isinstance(part := getattr(network, name, None), nn.Module):
+            return part
+    raise ConfigError(f"{recipe.name}: {recipe.network} has no encoder that weights could be for: use network_weights")
 
 
 def _device_name(device: torch.device) -> str:

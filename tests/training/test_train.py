@@ -1,10 +1,11 @@
-"""The training script: it learns, resumes bit for bit, keeps its time, and writes checkpoints whole."""
+"""The training script: it learns, resumes bit for bit after a kill, keeps its time, and runs in several processes."""
 
 from __future__ import annotations
 
-import csv
 import math
-import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,36 +14,53 @@ import numpy as np
 import pytest
 import torch
 
+from rtseg import cli
 from rtseg.errors import ConfigError
-from rtseg.training import train
-from rtseg.training.data import CAMVID, Batches, CamVid
-from rtseg.training.losses import Criterion, LossWeights, class_weights
-from rtseg.training.train import Recipe, Run, load_checkpoint, main, normalise, read_recipe, train_epoch
-from rtseg.training.transforms import Augmentation
+from rtseg.spec import ModelSpec
+from rtseg.training import train as script
+from rtseg.training.checkpoint import load_checkpoint
+from rtseg.training.data import CAMVID, Batches
+from rtseg.training.datasets import class_pixels, open_dataset
+from rtseg.training.distributed import Processes, find_device
+from rtseg.training.log import read_rows
+from rtseg.training.losses import Criterion, class_weights
+from rtseg.training.recipe import Recipe, read_recipe
+from rtseg.training.run import Run
+from rtseg.training.train import evaluate, normalise, predict, train, train_step
 from tests.training.camvid import write_camvid
 
-RECIPES = sorted(Path(__file__).parents[2].glob("configs/train/*.yaml"))
+CPU = torch.device("cpu")
 TINY = """
 name: tiny
-network: pidnet-s
+network: fcn-same
 epochs: 2
 batch: 2
 validate_every: 1
 warm_up: 0.25
-augmentation: {crop: [32, 48], label_stride: 2, scale: [0.8, 1.5]}
+augmentation: {crop: [16, 24], scale: [0.8, 1.5]}
+loss: {lovasz: 0.5}
 """
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.cv2, "setNumThreads", lambda count: None)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(script.cv2, "setNumThreads", lambda count: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY)
-    return path
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TINY)
+    return file
+
+
+@pytest.fixture
+def recipe(path: Path) -> Recipe:
+    return read_recipe(path)
 
 
 @pytest.fixture
@@ -50,202 +68,246 @@ def data(tmp_path: Path) -> Path:
     return write_camvid(tmp_path / "camvid")
 
 
-def settings(**changes: object) -> Recipe:
-    return Recipe(name="t", network="pidnet-s", augmentation=Augmentation(crop=(32, 32)), **changes)  # type: ignore[arg-type]
+def changed(recipe: Recipe, **fields: object) -> Recipe:
+    return msgspec.structs.replace(recipe, **fields)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_recipes_of_the_project_load(path: Path) -> None:
-    found = read_recipe(path)
-    assert found.name == path.stem
-    assert all(side % 8 == 0 for side in found.augmentation.crop)
-    assert all(index < len(CAMVID.classes) for index in found.augmentation.focus_classes)
+def same(one: Path, other: Path) -> bool:
+    """Whether two checkpoints hold the same run: weights, averages, optimiser, step and sums, bit for bit."""
+    first, second = load_checkpoint(one), load_checkpoint(other)
+    tensors = [{**state["network"], **{f"a.{k}": v for k, v in state["average"].items()}} for state in (first, second)]
+    for state, flat in zip((first, second), tensors, strict=True):
+        for index, values in state["optimizer"]["state"].items():
+            flat |= {f"o.{index}.{key}": value for key, value in values.items()}
+    assert tensors[0].keys() == tensors[1].keys()
+    return (
+        all(torch.equal(tensors[0][key], tensors[1][key]) for key in tensors[0])
+        and (first["step"], first["totals"], first["scores"]) == (second["step"], second["totals"], second["scores"])
+        and first["optimizer"]["param_groups"] == second["optimizer"]["param_groups"]
+    )
 
 
-def test_bad_recipes_are_named(tmp_path: Path, recipe: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read recipe .*none.yaml"):
-        read_recipe(tmp_path / "none.yaml")
-    recipe.write_text(TINY + "learning_rat: 1\n")
-    with pytest.raises(ConfigError, match=r"tiny.yaml: .*learning_rat"):
-        read_recipe(recipe)
-    recipe.write_text(TINY + "batch: many\n")
-    with pytest.raises(ConfigError, match=r"tiny.yaml: .*\$.batch"):
-        read_recipe(recipe)
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from rtseg.training import train as script
+torch.set_num_threads(1)
+step = script.train_step
+def until_five(run, *rest):
+    if run.step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(run, *rest)
+script.train_step = until_five
+script.train(script.read_recipe(Path(sys.argv[1])), data=Path(sys.argv[2]), out=Path(sys.argv[3]),
+             device="cpu", tensorboard=False)
+"""
 
 
-def test_learning_rate_rises_then_falls() -> None:
-    run = Run(settings(learning_rate=1.0, warm_up=0.1))
-    rates = [run.set_learning_rate(progress) for progress in (0.0, 0.05, 0.1, 0.55, 1.0, 1.5)]
-    assert rates == pytest.approx([0.01, 0.5, 1.0, 0.01 + 0.99 / 2, 0.01, 0.01])
-    assert {group["lr"] for group in run.optimizer.param_groups} == {rates[-1]}
+@pytest.mark.parametrize(
+    "fields", ["optimizer: adamw\nprecision: bfloat16\n", "optimizer: sgd\nprecision: float16\nlearning_rate: 0.01\n"]
+)
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(path: Path, data: Path, tmp_path: Path, fields: str) -> None:
+    path.write_text(TINY + fields + "steps: 7\ncheckpoint_steps: 3\n")  # two steps are an epoch: 3 is in the middle
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(read_recipe(path), data=data, out=whole, device="cpu", tensorboard=False)
+    child = [sys.executable, "-c", KILLED, str(path), str(data), str(parts)]
+    killed = subprocess.run(child, capture_output=True, text=True, timeout=120)
+    assert killed.returncode == -9, killed.stderr
+    assert load_checkpoint(parts / "last.pt")["step"] == 3
+    assert [row["step"] for row in read_rows(parts / "log.csv")] == [2, 4]  # the second one is trained again
+    torch.manual_seed(1234)
+    train(read_recipe(path), data=data, out=parts, resume=True, device="cpu", tensorboard=False)
+    assert same(whole / "last.pt", parts / "last.pt") and same(whole / "best.pt", parts / "best.pt")
+    logs = [read_rows(run / "log.csv") for run in (whole, parts)]
+    for row in (row for log in logs for row in log):
+        for key in ("minutes", "seconds", "step_seconds"):
+            del row[key]
+    assert logs[0] == logs[1] and [row["step"] for row in logs[0]] == [2, 4, 6, 7]
+    assert all(math.isfinite(row["loss"]) and 0 <= row["val_miou"] <= 1 for row in logs[0])
+    assert not list(whole.glob(".*"))
 
 
-def test_progress_by_epochs_and_by_time() -> None:
-    run = Run(settings(epochs=4))
+def test_dropout_and_draws_depend_on_the_step_alone(recipe: Recipe) -> None:
+    run = Run(recipe, CAMVID)
+    drawn = []
+    for step, rank in ((3, 0), (4, 0), (3, 1), (3, 0)):
+        run.step = step
+        run.seed_step(rank)
+        drawn.append(torch.rand(1).item())
+    assert drawn[0] == drawn[3] and len(set(drawn)) == 3
+
+
+def test_sigterm_saves_and_ends_with_its_exit_code(path: Path, data: Path, tmp_path: Path) -> None:
+    path.write_text(TINY + "steps: 1000000\n")
+    code = (
+        "import os, signal, sys, threading\nfrom rtseg import cli\nfrom rtseg.training import train as script\n"
+        "step = script.train_step\n"
+        "def third(run, *rest):\n"
+        "    if run.step == 2:\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return step(run, *rest)\n"
+        "script.train_step = third\nsys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    out = tmp_path / "run"
+    flags = ["train", str(path), "--data", str(data), "--out", str(out), "--device", "cpu", "--no-tensorboard"]
+    done = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (143, "")
+    assert load_checkpoint(out / "last.pt")["step"] == 3  # the step in hand was finished
+
+
+def test_learns_a_tiny_data_set(recipe: Recipe, data: Path) -> None:
+    dataset = open_dataset(data, "train")
+    run = Run(changed(recipe, steps=30, learning_rate=0.01, clip=1.0, precision="float32"), CAMVID)
+    batches = Batches(dataset, 2, recipe.augmentation, seed=0)
+    criterion = Criterion(recipe.loss, class_weights(class_pixels(dataset), 0.5), dataset.ignore_index)
+    losses = [train_step(run, run.network, batches, criterion, Processes(CPU)) for _ in range(30)]
+    assert run.step == len(run.seconds) == 30
+    assert sum(terms["main"] for terms in losses[-3:]) < 0.5 * sum(terms["main"] for terms in losses[:3])
+    assert run.totals["loss"] == pytest.approx(sum(terms["loss"] for terms in losses))
+    assert losses[0]["loss"] == pytest.approx(losses[0]["main"] + losses[0]["lovasz"], rel=1e-5)
+
+
+def test_the_checkpoint_says_what_it_was_trained_on(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    train(recipe, data=data, out=tmp_path / "run", device="cpu", tensorboard=False, stop_after=1)
+    state = load_checkpoint(tmp_path / "run" / "last.pt")
+    spec = msgspec.json.decode(state["spec"], type=ModelSpec)
+    assert (spec.classes, spec.palette, spec.ignore_index) == (CAMVID.classes, CAMVID.palette, 11)
+    assert spec.name == "camvid" and spec.short_side == 48 and spec.licence.startswith("CC BY-NC 4.0")
+    assert state["data"] == "camvid train, 4 images, the first 48x64"
+    assert state["step"] == 1 and state["device"] == "cpu"
+
+
+def test_the_best_average_is_kept(recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.25])
+    monkeypatch.setattr(script, "evaluate", lambda *_, **__: SimpleNamespace(mean_iou=lambda: next(scores)))
+    train(recipe, data=data, out=tmp_path / "run", device="cpu", tensorboard=False)
+    best, last = (load_checkpoint(tmp_path / "run" / name) for name in ("best.pt", "last.pt"))
+    assert (best["step"], last["step"]) == (2, 4)
+    assert best["scores"] == {"last": 0.5, "best": 0.5} and last["scores"] == {"last": 0.25, "best": 0.5}
+
+
+def test_a_time_budget_ends_the_run_annealed(
+    path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 10**6, 20))  # each look at the clock is 20 seconds after the last one
+    monkeypatch.setattr(script, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    out = tmp_path / "run"
+    assert script.main(path, data=data, out=out, time_budget=1.5, device="cpu", tensorboard=False) == 0
+    state = load_checkpoint(out / "last.pt")
+    assert state["step"] < 8 and state["elapsed"] >= 90
+    assert "val_miou" in read_rows(out / "log.csv")[-1]  # the last epoch is always scored
+
+
+def test_progress(recipe: Recipe) -> None:
+    run = Run(changed(recipe, epochs=4), CAMVID)
     run.step, run.elapsed = 10, 30.0
-    assert run.progress(steps=5) == pytest.approx(0.5)
-    run.recipe = msgspec.structs.replace(run.recipe, minutes=2.0)
-    assert run.progress(steps=5) == pytest.approx(0.25)
+    assert run.progress(5) == pytest.approx(0.5)
+    run.recipe = changed(run.recipe, steps=40)
+    assert run.progress(5) == pytest.approx(0.25)
+    run.recipe = changed(run.recipe, minutes=2.5)
+    assert run.progress(5) == pytest.approx(0.2)
 
 
-def test_weight_decay_leaves_biases_and_normalisation_alone() -> None:
-    run = Run(settings(weight_decay=0.3))
-    decayed, plain = run.optimizer.param_groups
-    assert decayed["weight_decay"] == 0.3 and plain["weight_decay"] == 0
-    assert all(p.ndim == 4 for p in decayed["params"]) and all(p.ndim == 1 for p in plain["params"])
-    count = len(list(run.network.parameters()))
-    assert len(decayed["params"]) + len(plain["params"]) == count
+def test_refuses_to_mix_runs(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(recipe, data=data, out=out, device="cpu", tensorboard=False, stop_after=1)
+    with pytest.raises(ConfigError, match="already holds a run: pass --resume"):
+        train(recipe, data=data, out=out, device="cpu")
+    other = changed(recipe, learning_rate=0.5, batch=4)
+    with pytest.raises(ConfigError, match=r"another recipe \(other: batch, learning_rate\)"):
+        train(other, data=data, out=out, resume=True, device="cpu")
+    with pytest.raises(ConfigError, match="no checkpoint at"):
+        train(recipe, data=data, out=tmp_path / "other", resume=True, device="cpu")
 
 
-def test_average_follows_the_network() -> None:
-    run = Run(settings(ema=0.9))
-    run.step = 10**6
-    with torch.no_grad():
-        for tensor in run.network.state_dict().values():
-            tensor.fill_(1)
-        for tensor in run.average.state_dict().values():
-            tensor.zero_()
-    run.update_average()
-    state = run.average.state_dict()
-    assert state["conv1.0.weight"].unique().tolist() == pytest.approx([0.1])
-    assert state["conv1.1.running_var"].unique().tolist() == pytest.approx([0.1])
-    assert state["conv1.1.num_batches_tracked"].item() == 1
-    run.step = 1  # early on the average forgets fast: (1 + 1) / (10 + 1)
-    run.update_average()
-    assert state["conv1.0.weight"].unique().tolist() == pytest.approx([1 - 0.9 * 2 / 11])
+def test_faults_in_a_line(path: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--data", str(data), "--out", str(tmp_path / "run"), "--no-tensorboard", "--device"]
+    for fields, device, message in (
+        ("learning_rate: 1.0e+30\nclip: null\nprecision: float32\n", "cpu", "lower the learning rate"),
+        ("dataset: voc\n", "cpu", "holds no voc data"),
+        ("batch: 9\n", "cpu", "a batch of 9 from 4 images"),
+        ("weights: package:x\n", "cpu", "fcn-same has no encoder"),
+        ("seed: 2\n", "cuda:99", "no device 'cuda:99'"),
+    ):
+        path.write_text(TINY.replace("batch: 2\n", "" if "batch" in fields else "batch: 2\n") + fields)
+        assert cli.main(["train", str(path), *flags, device]) == 1
+        assert message in capsys.readouterr().err
+    focus = TINY.replace("scale:", "focus: 1.0, focus_classes: [11], scale:")
+    path.write_text(focus)
+    assert cli.main(["train", str(path), *flags, "cpu"]) == 1
+    assert "focus_classes has 11: camvid has classes 0 to 10" in capsys.readouterr().err
+
+
+def test_devices_by_name() -> None:
+    assert find_device("cpu") == CPU
+    assert find_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(ConfigError, match="unknown device 'gpu'"):
+        find_device("gpu")
 
 
 def test_normalise_turns_bgr_bytes_into_what_the_spec_says() -> None:
     image = np.zeros((1, 2, 3, 3), np.uint8)
     image[..., 0], image[..., 1], image[..., 2] = 10, 100, 200  # B, G, R
-    tensor = normalise(image, CAMVID)
+    tensor = normalise(image, CAMVID, CPU)  # type: ignore[arg-type]
     assert tensor.shape == (1, 3, 2, 3)
     expected = [(v / 255 - m) / s for v, m, s in zip((200, 100, 10), CAMVID.mean, CAMVID.std, strict=True)]
     assert tensor[0, :, 0, 0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_resumed_run_is_the_same_run(recipe: Path, data: Path, tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert main(recipe, data=data, out=whole) == 0
-    assert main(recipe, data=data, out=parts, stop_after=1) == 0  # in the middle of the first epoch
-    assert load_checkpoint(parts / "last.pt")["step"] == 1
-    torch.manual_seed(1234)  # a new process has another generator
-    assert main(recipe, data=data, out=parts, resume=True) == 0
-    one, other = load_checkpoint(whole / "last.pt"), load_checkpoint(parts / "last.pt")
-    assert one["step"] == other["step"] == 4
-    assert torch.equal(one["generator"], other["generator"])
-    for part in ("network", "average"):
-        assert one[part].keys() == other[part].keys()
-        assert all(torch.equal(one[part][key], other[part][key]) for key in one[part])
-    for index, state in one["optimizer"]["state"].items():
-        for key, value in state.items():
-            assert torch.equal(value, other["optimizer"]["state"][index][key])
-    assert any(not torch.equal(one["network"][key], one["average"][key]) for key in one["network"])
-    with (whole / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [2, 4]
-    assert all(math.isfinite(float(row["loss"])) and 0 <= float(row["val_miou"]) <= 1 for row in rows)
-    assert not list(whole.glob(".*"))
+class Oracle(torch.nn.Module):
+    """Logits at stride 8 that are right on squares of 8x8 pixels, for images whose sides are multiples of 32."""
+
+    multiple, mean, std = 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+    def __init__(self, label: np.ndarray) -> None:
+        super().__init__()
+        self.label = torch.from_numpy(label).long()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert images.shape[2] % 32 == images.shape[3] % 32 == 0
+        assert images.shape[2] - self.label.shape[0] < 32 and not images[:, :, self.label.shape[0] :].any()
+        coarse = torch.nn.functional.one_hot(self.label[3::8, 3::8], 3).permute(2, 0, 1)[None].float()
+        return torch.nn.functional.pad(
+            coarse, (0, images.shape[3] // 8 - coarse.shape[3], 0, images.shape[2] // 8 - coarse.shape[2])
+        )
 
 
-def test_learns_a_tiny_data_set(tmp_path: Path) -> None:
-    plain = Augmentation(
-        crop=(96, 128), scale=(1, 1), stretch=1, rotation=0, gamma=(1, 1), gain=(1, 1), offset=0, white_balance=0,
-        saturation=(1, 1), blur=0, noise=0,
-    )  # fmt: skip
-    run = Run(settings(epochs=16, batch=4, learning_rate=1e-3, warm_up=0.2, clip=1.0, precision="float32"))
-    dataset = CamVid(write_camvid(tmp_path / "camvid", size=(96, 128)), "train")
-    batches = Batches(dataset, 4, plain, seed=0)
-    criterion = Criterion(LossWeights(boundary=1.0), class_weights(dataset.class_pixels(), 0.5), CAMVID.ignore_index)
-    losses = []
-    while run.progress(batches.steps) < 1:
-        losses += list(train_epoch(run, batches, criterion, None))
-    assert len(losses) == run.step == 16
-    for term in ("main", "auxiliary"):
-        assert losses[-1][term] < 0.4 * losses[0][term]
+def test_a_prediction_has_the_images_own_size() -> None:
+    label = np.kron(np.random.default_rng(0).integers(0, 3, (5, 9)), np.ones((8, 8), int)).astype(np.uint8)
+    image = np.full((40, 72, 3), 255, np.uint8)
+    with torch.inference_mode():
+        found = predict(Oracle(label), image, CPU)  # type: ignore[arg-type]
+    assert found.shape == label.shape and found.dtype == np.uint8
+    assert np.array_equal(found[3::8, 3::8], label[3::8, 3::8])  # the middles of the squares
 
 
-def test_the_best_average_is_kept(recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.5, 0.25])
-    monkeypatch.setattr(train, "evaluate", lambda network, dataset: SimpleNamespace(mean_iou=lambda: next(scores)))
-    assert main(recipe, data=data, out=tmp_path / "run") == 0
-    best, last = (load_checkpoint(tmp_path / "run" / name) for name in ("best.pt", "last.pt"))
-    assert (best["step"], last["step"]) == (2, 4)
-    assert best["scores"] == {"last": 0.5, "best": 0.5}
-    assert last["scores"] == {"last": 0.25, "best": 0.5}
+def test_evaluation_counts_every_labelled_pixel(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    validation = open_dataset(data, "val")
+    truth = iter([validation[index][1] for index in range(len(validation))])
+    monkeypatch.setattr(script, "predict", lambda network, image, device: next(truth))
+    shown: list[int] = []
+    confusion = evaluate(Oracle(validation[0][1]), validation, CPU, show=lambda index, *_: shown.append(index))  # type: ignore[arg-type]
+    assert confusion is not None and confusion.mean_iou() == 1.0 and shown == [0, 1]
+    assert confusion.matrix.sum() == sum(int((validation[i][1] != 11).sum()) for i in range(2))
+    assert evaluate(Oracle(validation[0][1]), validation, CPU, stop=lambda: True) is None  # type: ignore[arg-type]
 
 
-def test_a_time_budget_ends_the_run_annealed(
-    recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = iter(range(0, 10**6, 20))  # each look at the clock is 20 seconds after the last one
-    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(now)))
-    assert main(recipe, data=data, out=tmp_path / "run", time_budget=1.5) == 0
-    state = load_checkpoint(tmp_path / "run" / "last.pt")
-    assert state["step"] < 8 and state["elapsed"] >= 90
-    with (tmp_path / "run" / "log.csv").open() as file:
-        assert list(csv.DictReader(file))[-1]["val_miou"]  # the last epoch is always scored
-
-
-def test_refuses_to_mix_runs(recipe: Path, data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    main(recipe, data=data, out=out, stop_after=1)
-    with pytest.raises(ConfigError, match="already holds a run: pass --resume"):
-        main(recipe, data=data, out=out)
-    recipe.write_text(TINY + "learning_rate: 0.5\n")
-    with pytest.raises(ConfigError, match="was trained with another recipe"):
-        main(recipe, data=data, out=out, resume=True)
-    with pytest.raises(ConfigError, match="no checkpoint at"):
-        main(recipe, data=data, out=tmp_path / "other", resume=True)
-
-
-def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(settings())
-    path = tmp_path / "last.pt"
-    run.save(path)
-    before = path.read_bytes()
-
-    def fail(state: object, target: Path) -> None:
-        Path(target).write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(train.torch, "save", fail)
-    run.step = 5
-    with pytest.raises(OSError, match="disk full"):
-        run.save(path)
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
-
-
-def test_a_checkpoint_is_data_not_code(tmp_path: Path) -> None:
-    path = tmp_path / "evil.pt"
-    torch.save({"recipe": re.compile("x"), "average": {}}, path)
-    with pytest.raises(ConfigError, match=r"evil.pt is not a training checkpoint"):
-        load_checkpoint(path)
-    path.write_bytes(b"not a zip")
-    with pytest.raises(ConfigError, match="is not a training checkpoint"):
-        load_checkpoint(path)
-
-
-def test_a_loss_that_is_not_a_number_stops_the_run(recipe: Path, data: Path, tmp_path: Path) -> None:
-    recipe.write_text(TINY + "learning_rate: 1.0e+30\nclip: 1.0e+30\nprecision: float32\n")
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        main(recipe, data=data, out=tmp_path / "run")
-
-
-def test_evaluation_is_the_networks_score(data: Path) -> None:
-    validation = CamVid(data, "val")
-
-    class Oracle(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.calls = 0
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            label = torch.from_numpy(validation.labels[self.calls]).long()
-            self.calls += 1
-            return torch.nn.functional.one_hot(label, 12).permute(2, 0, 1)[None, :11].float()
-
-    confusion = train.evaluate(Oracle(), validation)
-    assert confusion.mean_iou() == 1.0
-    assert confusion.matrix.sum() == sum(int((label != 11).sum()) for label in validation.labels)
+def test_two_processes_have_the_loss_curve_of_one(path: Path, data: Path, tmp_path: Path) -> None:
+    path.write_text(
+        "name: tiny\nnetwork: fcn-same\nepochs: 3\nbatch: 2\nvalidate_every: 3\noptimizer: sgd\nlearning_rate: 0.1\n"
+        "frozen_norm: true\nprecision: float32\nloss: {hard_fraction: 1.0, balance: 0.0}\n"
+        "augmentation: {crop: [16, 24], scale: [1.5, 2.0], rotation: 0.0, stretch: 1.0}\n"
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(read_recipe(path), data=data, out=one, device="cpu", tensorboard=False)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "rtseg.training.train", str(path), "--data", str(data), "--out", str(two)]
+    command += ["--device", "cpu", "--threads", "1", "--no-tensorboard"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    curves = [[row["loss"] for row in read_rows(run / "log.csv")] for run in (one, two)]
+    assert len(curves[0]) == 3 and curves[1] == pytest.approx(curves[0], rel=2e-3)
+    assert curves[0][-1] < curves[0][0]
+    states = [load_checkpoint(run / "last.pt")["network"] for run in (one, two)]
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, rtol=2e-2, atol=1e-3)
