@@ -27,7 +27,7 @@ Open = Callable[..., Backend]
 class TinyNetwork(nn.Module):
     """The convolution of tests.onnx_models under the initialisers' names, so that torch can rebuild it."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, training_heads: bool = False) -> None:
         super().__init__()
         self.kernel = nn.Parameter(torch.zeros(classes, 3, STRIDE, STRIDE))
         self.bias = nn.Parameter(torch.zeros(classes))

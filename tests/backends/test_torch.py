@@ -18,13 +18,13 @@ from tests.onnx_models import NORMALISATION, conv_model, reference
 
 
 class OtherNetwork(TinyNetwork):
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, training_heads: bool = False) -> None:
         super().__init__(classes)
         self.extra = torch.nn.BatchNorm2d(2)
 
 
 class BiggerNetwork(TinyNetwork):
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, training_heads: bool = False) -> None:
         super().__init__(classes + 1)
 
 
