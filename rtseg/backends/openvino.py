@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
@@ -28,16 +29,27 @@ from rtseg.spec import ModelSpec
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["OpenVINOBackend", "devices", "output_shapes"]
+__all__ = ["OpenVINOBackend", "core", "devices", "output_shapes"]
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 SPELT = {value: key for key, value in PRECISIONS.items()}
 KEPT_SIZES = 4
 
 
+@functools.cache
+def core() -> Any:
+    """The process's one `openvino.Core`.
+
+    Each Core's CPU plugin installs a signal stack and, when freed, puts back the one it found: of two with overlapping
+    lives the later leaves the main thread with freed memory for a stack, and the next Ctrl-C is a segmentation fault
+    (seen with OpenVINO 2026.4, intel_cpu/src/plugin.cpp).
+    """
+    return ov.Core()
+
+
 def devices() -> list[str]:
     """The devices OpenVINO finds here, such as CPU and GPU.0."""
-    return [str(name) for name in ov.Core().available_devices]
+    return [str(name) for name in core().available_devices]
 
 
 def output_shapes(path: Path, name: str, shape: tuple[int, ...]) -> dict[str, tuple[int | None, ...] | None]:
@@ -45,7 +57,7 @@ def output_shapes(path: Path, name: str, shape: tuple[int, ...]) -> dict[str, tu
 
     Errors: BackendError, with the operators' names where some are not supported.
     """
-    model = _read(ov.Core(), path)
+    model = _read(path)
     try:
         model.reshape({name: list(shape)})
     except RuntimeError as exc:
@@ -64,9 +76,9 @@ def output_shapes(path: Path, name: str, shape: tuple[int, ...]) -> dict[str, tu
     return found
 
 
-def _read(core: Any, path: Path) -> Any:
+def _read(path: Path) -> Any:
     try:
-        return core.read_model(path)
+        return core().read_model(path)
     except RuntimeError as exc:
         text = one_line(exc)
         if "No conversion rule" in text:
@@ -117,17 +129,16 @@ class OpenVINOBackend:
     ) -> None:
         self.spec, self.depth = spec, depth
         self._pending: InFlight[tuple[Any, _Compiled, NDArray[Any] | None, NDArray[Any]]] = InFlight(self.name, depth)
-        self._core = ov.Core()
-        target = _device(self._core, device)
+        target = _device(device)
         self._target, self.device = target, target.lower()
         self._config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if check_count("threads", threads) is not None:
             self._config["INFERENCE_NUM_THREADS"] = threads
-        self.precision = _precision(self._core, target, precision)
+        self.precision = _precision(target, precision)
         if precision is not None:
             self._config["INFERENCE_PRECISION_HINT"] = PRECISIONS[precision]
         self._asked = precision
-        self._model = _read(self._core, path)
+        self._model = _read(path)
         self._compiled: OrderedDict[tuple[int, int], _Compiled] = OrderedDict()
         self._ring = Ring(depth)
         self._outputs = Outputs(spec, depth)
@@ -196,7 +207,7 @@ class OpenVINOBackend:
         try:
             model = self._model.clone()
             model.reshape({self.spec.input_name: list(shape)})
-            compiled = self._core.compile_model(model, self._target, self._config)
+            compiled = core().compile_model(model, self._target, self._config)
         except RuntimeError as exc:
             raise BackendError(
                 f"OpenVINO cannot compile {self.spec.name} for {size[0]}x{size[1]} on {self._target}: {one_line(exc)}"
@@ -210,24 +221,24 @@ class OpenVINOBackend:
         return _Compiled(compiled, self.depth, self.spec.output_name)
 
 
-def _device(core: Any, device: str | None) -> str:
+def _device(device: str | None) -> str:
     target = (device or "CPU").upper()
-    found = [str(name) for name in core.available_devices]
+    found = [str(name) for name in core().available_devices]
     if target != "AUTO" and target not in found and not any(name.startswith(f"{target}.") for name in found):
         raise BackendError(f"OpenVINO has no device {target} here (devices: {', '.join([*found, 'AUTO'])})")
     return target
 
 
-def _precision(core: Any, target: str, precision: str | None) -> str:
+def _precision(target: str, precision: str | None) -> str:
     """The precision that will be used, checked against what the device can do; AUTO answers once compiled."""
     if precision is not None and precision not in PRECISIONS:
         raise ConfigError(f"unknown precision '{precision}' for openvino: {nearest(precision, PRECISIONS)}")
     if target == "AUTO":
         return precision or "auto"
-    can = [name for name in PRECISIONS if name.upper() in core.get_property(target, "OPTIMIZATION_CAPABILITIES")]
+    can = [name for name in PRECISIONS if name.upper() in core().get_property(target, "OPTIMIZATION_CAPABILITIES")]
     if precision is not None and precision not in can:
         raise BackendError(f"OpenVINO cannot run {precision} on {target} here (it can: {', '.join(can)})")
-    default = core.get_property(target, "INFERENCE_PRECISION_HINT").to_string()
+    default = core().get_property(target, "INFERENCE_PRECISION_HINT").to_string()
     return precision or SPELT.get(default, "fp32")
 
 

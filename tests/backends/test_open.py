@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import pytest
 from onnx import helper
 
 from rtseg import backends, registry
 from rtseg.backends import open_backend
+from rtseg.backends.openvino import core
 from rtseg.errors import BackendError, ConfigError, MissingExtra, ModelError
 from rtseg.spec import METADATA_KEY, ModelSpec
 from tests.onnx_models import CLASSES, NORMALISATION, conv_model, save, value
@@ -113,7 +113,7 @@ def test_explicit_device_and_precision_are_kept_or_refused(model: str, name: str
 
 def test_openvino_never_changes_a_precision_silently(model: str) -> None:
     """On a CPU without fp16 arithmetic OpenVINO compiles in another precision and says nothing."""
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     for precision in ("bf16", "fp16"):
         if precision.upper() in capabilities:
             with open_backend("openvino", model, precision=precision, overrides=NORMALISATION) as backend:

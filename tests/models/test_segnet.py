@@ -6,12 +6,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtseg.backends.openvino import core
 from rtseg.errors import ModelError
 from rtseg.export import check_parity, spec_of, write_onnx
 from rtseg.models.blocks import Network, count_parameters
@@ -69,7 +69,7 @@ def test_runtimes_unpool_exactly(tmp_path: Path) -> None:
             verbose=False,
         )
     session = onnxruntime.InferenceSession(path)
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for size in ((10, 16), (32, 6)):
         x = rectified(*size)
         pooled, indices = F.max_pool2d(x, 2, return_indices=True)
