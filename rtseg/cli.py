@@ -158,7 +158,9 @@ def add_eval(commands: Any) -> None:
     parser.add_argument("--dataset", help=DATASET_HELP)
     parser.add_argument("--split", default="val", help="which images (default: val)")
     parser.add_argument("--out", type=Path, help="write the scores as JSON")
-    parser.add_argument("--limit", type=int, help="score only the first N images")
+    parser.add_argument("--limit", type=int, metavar="N", help="score only the first N images")
+    parser.add_argument("--page", type=Path, metavar="HTML", help="write a page of the worst images")
+    parser.add_argument("--worst", type=int, default=12, metavar="N", help="how many of them (default: 12)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_model_flags(parser)
     parser.set_defaults(command=eval_command)
@@ -166,13 +168,26 @@ def add_eval(commands: Any) -> None:
 
 def eval_command(args: argparse.Namespace) -> int:
     """`rtseg eval`."""
-    from rtseg.evaluate import evaluate, table, write_scores
+    from rtseg.evaluation import Worst, evaluate, table, write_scores
+    from rtseg.report import check_target
     from rtseg.runner import make_segmenter, open_model
 
     config = model_config(args)
+    if args.out:
+        check_target(args.out)
+    worst = Worst(args.page, args.worst) if args.page else None
     with open_model(config) as backend:
-        segmenter = make_segmenter(config, backend)
-        scores = evaluate(segmenter, data=args.data, split=args.split, dataset=args.dataset, limit=args.limit)
+        scores = evaluate(
+            make_segmenter(config, backend),
+            data=args.data,
+            split=args.split,
+            dataset=args.dataset,
+            limit=args.limit,
+            worst=worst,
+            progress=None if args.json else stderr_console(),
+        )
+        if worst:
+            worst.write(backend.spec, scores)
     if args.out:
         write_scores(scores, args.out, config.model)
     print(json.dumps(scores, indent=2) if args.json else table(scores))

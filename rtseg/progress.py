@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 
 from rtseg.frame import StreamInfo
 from rtseg.pipeline import Pipeline
 
-__all__ = ["watcher"]
+__all__ = ["shown", "watcher"]
 
 REFRESH_SECONDS = 0.25
+T = TypeVar("T")
+
+
+def shown(items: Iterable[T], total: int, what: str, console: Console | None) -> Iterator[T]:
+    """`items` under a bar that says `what` is done, which goes away at the end; no bar without a terminal."""
+    if console is None or not console.is_terminal:
+        yield from items
+    else:
+        yield from track(items, what, total, console=console, transient=True)
 
 
 def watcher(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import ConfigError
+from rtseg.progress import shown
 from rtseg.sources._opencv import quiet
 from rtseg.training.datasets import Dataset, find_layout, open_dataset
 
@@ -85,20 +85,11 @@ def check_split(dataset: Dataset, progress: Console | None = None) -> CheckedSpl
         return Seen((label.shape[0], label.shape[1]), counts, hashlib.blake2b(image.tobytes(), digest_size=16).digest())
 
     with quiet(), ThreadPoolExecutor(min(4, os.cpu_count() or 1), "check") as pool:
-        results = list(_shown(pool.map(look, range(len(dataset))), len(dataset), dataset.split, progress))
+        results = list(shown(pool.map(look, range(len(dataset))), len(dataset), f"reading {dataset.split}", progress))
     problems = [*dataset.problems, *(result for result in results if isinstance(result, str))]
     if not results:
         problems.append(f"split '{dataset.split}' has no images")
     return CheckedSplit(dataset, [None if isinstance(result, str) else result for result in results], problems)
-
-
-def _shown(results: Iterable[Seen | str], total: int, split: str, console: Console | None) -> Iterator[Seen | str]:
-    if console is None or not console.is_terminal:
-        yield from results
-        return
-    from rich.progress import track
-
-    yield from track(results, f"reading {split}", total, console=console, transient=True)
 
 
 def _find_shared(checked: list[CheckedSplit]) -> None:

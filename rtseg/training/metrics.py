@@ -1,4 +1,4 @@
-"""Scores of label maps: confusion matrix, intersection over union, pixel accuracy and boundary F-score."""
+"""Scores of label maps: confusion matrix, intersection over union, accuracies and boundary F-score."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class Confusion:
         cells = truth[valid].astype(np.int64) * (classes + 1) + np.minimum(predicted[valid], classes)
         self.matrix += np.bincount(cells, minlength=self.matrix.size).reshape(self.matrix.shape)
 
+    def include(self, other: Confusion) -> None:
+        """Count what another of the same classes has counted."""
+        self.matrix += other.matrix
+
     def iou(self) -> npt.NDArray[np.float64]:
         """Intersection over union per class; NaN for a class that is neither there nor predicted."""
         hit = np.diag(self.matrix).astype(np.float64)
@@ -38,6 +42,17 @@ class Confusion:
     def mean_iou(self) -> float:
         """The mean of the per-class IoU over the classes that occur."""
         return float(np.nanmean(self.iou())) if self.matrix.any() else float("nan")
+
+    def class_accuracy(self) -> npt.NDArray[np.float64]:
+        """The fraction of each class's pixels that are right (its recall); NaN for a class that is not there."""
+        there = self.matrix.sum(1)
+        hit = np.diag(self.matrix).astype(np.float64)
+        accuracy: npt.NDArray[np.float64] = np.divide(hit, there, out=np.full_like(hit, np.nan), where=there > 0)
+        return accuracy
+
+    def mean_accuracy(self) -> float:
+        """The mean of the class accuracies over the classes that are there."""
+        return float(np.nanmean(self.class_accuracy())) if self.matrix.any() else float("nan")
 
     def pixel_accuracy(self) -> float:
         """The fraction of labelled pixels that are right."""
@@ -75,6 +90,11 @@ class BoundaryScore:
             recall = _covered(true, cv2.dilate(found, disc))
             if precision + recall > 0:
                 self.sums[index] += 2 * precision * recall / (precision + recall)
+
+    def include(self, other: BoundaryScore) -> None:
+        """Count the images that another of the same classes has seen."""
+        self.sums += other.sums
+        self.images += other.images
 
     def scores(self) -> npt.NDArray[np.float64]:
         """F-score per class; NaN for a class that no image shows."""

@@ -20,13 +20,15 @@ KEEP_BYTES = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What does not depend on the split: class names, (R, G, B) per class, the label that is no class, licence."""
+    """What does not depend on the split: class names, (R, G, B) per class, the label that is no class, licence, and
+    whether images with neighbouring numbers may follow one another in time."""
 
     name: str
     classes: tuple[str, ...]
     palette: tuple[tuple[int, ...], ...]
     ignore_index: int
     licence: str
+    drives: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= 255:

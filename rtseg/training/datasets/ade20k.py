@@ -14,7 +14,8 @@ from rtseg.training.datasets._listing import LISTINGS
 __all__ = ["FACTS", "LAYOUT"]
 
 _palette, _classes = published("ade20k")
-FACTS = Facts("ade20k", _classes, tuple(_palette), 255, "BSD-3-Clause (annotations), images for research only")
+LICENCE = "BSD-3-Clause (annotations), images for research only"
+FACTS = Facts("ade20k", _classes, tuple(_palette), 255, LICENCE, drives=False)
 IDS = IdMap({0: 255, **{value: value - 1 for value in range(1, 151)}}, "1 to 150, or 0 for void")
 FOLDERS = {"train": "training", "val": "validation"}
 

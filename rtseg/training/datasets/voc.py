@@ -14,7 +14,7 @@ from rtseg.training.datasets._labels import ColorMap, IdMap
 __all__ = ["FACTS", "LAYOUT"]
 
 _palette, _classes = published("voc")
-FACTS = Facts("voc", _classes, tuple(_palette), 255, "Flickr terms of use (images)")
+FACTS = Facts("voc", _classes, tuple(_palette), 255, "Flickr terms of use (images)", drives=False)
 EXPECTED = "the 21 classes of VOC, or 255 for void"
 IDS = IdMap({value: value for value in (*range(21), 255)}, EXPECTED)
 COLORS = ColorMap({voc_colormap()[value]: value for value in (*range(21), 255)}, EXPECTED)

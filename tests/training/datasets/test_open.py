@@ -110,5 +110,5 @@ def test_batches_of_images_of_several_sizes(tmp_path: Path) -> None:
 
 
 def test_torch_is_not_needed() -> None:
-    code = "import sys, rtseg.training.contact_sheet, rtseg.evaluate; sys.exit('torch' in sys.modules)"
+    code = "import sys, rtseg.training.contact_sheet, rtseg.evaluation; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

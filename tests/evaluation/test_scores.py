@@ -15,14 +15,14 @@ import pytest
 
 from rtseg.cli import main
 from rtseg.errors import ConfigError, ModelError
-from rtseg.evaluate import evaluate, table, write_scores
+from rtseg.evaluation import evaluate, table, write_scores
 from rtseg.report import file_hash
 from rtseg.segmenter import Segmenter
 from rtseg.spec import ModelSpec
 from rtseg.training.data import CAMVID, CamVid
 from tests.training.camvid import write_camvid
 
-PACKAGE = Path(__file__).parents[1] / "engines" / "pidnet-s-camvid"
+PACKAGE = Path(__file__).parents[2] / "engines" / "unet-fast0-camvid"
 
 
 class Oracle:
@@ -71,14 +71,33 @@ def test_scores_of_a_network_that_is_right(data: Path) -> None:
     assert found["pixel_accuracy"] > 0.95
     assert found["boundary_f"] > 0.5
     assert found["classes"]["Road"]["iou"] > 0.95
-    assert found["classes"]["Pole"] == {"iou": None, "boundary_f": None}
+    assert found["classes"]["Pole"] == {"iou": None, "accuracy": None, "boundary_f": None}
+    pixels = [
+        np.count_nonzero(label == index) for index in range(11) for label in [np.stack(CamVid(data, "val").labels)]
+    ]
+    assert [sum(row) for row in found["confusion"]] == pixels
+    recall = [row[index] / sum(row) for index, row in enumerate(found["confusion"]) if sum(row)]
+    assert found["class_accuracy"] == pytest.approx(np.mean(recall))
     json.dumps(found, allow_nan=False)
 
 
 def test_scores_fall_when_the_answer_is_shifted(data: Path) -> None:
     right, shifted = (evaluate(segmenter(data, shift), data=data) for shift in (0, 3))
-    for key in ("miou", "pixel_accuracy", "boundary_f"):
+    for key in ("miou", "pixel_accuracy", "class_accuracy", "boundary_f"):
         assert shifted[key] < right[key] - 0.05
+
+
+def test_sequences_are_scored_apart_and_add_up(data: Path) -> None:
+    for kind in ("val", "valannot"):
+        for old, new in (("000", "0016E5_00001"), ("001", "0016E5_00003"), ("002", "Seq05VD_f00005")):
+            (data / kind / f"{old}.png").rename(data / kind / f"{new}.png")
+    found = evaluate(segmenter(data), data=data)
+    first, second = found["sequences"]["0016E5"], found["sequences"]["Seq05VD"]
+    assert (first["images"], second["images"]) == (2, 1)
+    assert second["temporal_consistency"] is None
+    assert found["temporal_consistency"] == first["temporal_consistency"]
+    assert min(first["miou"], second["miou"]) < found["miou"] < max(first["miou"], second["miou"])
+    assert f"Seq05VD           {second['miou']:.4f}" in table(found)
 
 
 def test_limit_and_split(data: Path) -> None:
@@ -122,9 +141,9 @@ def test_scores_name_the_file_and_renew_the_card(tmp_path: Path, data: Path) -> 
 
 def test_table(data: Path) -> None:
     lines = table(evaluate(segmenter(data), data=data)).splitlines()
-    assert lines[0].split() == ["class", "IoU", "boundary", "F"]
-    assert lines[3].split() == ["Pole", "-", "-"]
-    assert lines[-1].endswith("on 3 images of val")
+    assert lines[0].split() == ["class", "IoU", "accuracy", "boundary", "F"]
+    assert lines[3].split() == ["Pole", "-", "-", "-"]
+    assert any(line.endswith("on 3 images of val") for line in lines)
 
 
 @pytest.mark.data

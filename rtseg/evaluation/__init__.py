@@ -1,0 +1,6 @@
+"""How well a model labels, measured as it will run: through the pipeline's own preprocess, backend and labels."""
+
+from rtseg.evaluation.scores import evaluate, table, write_scores
+from rtseg.evaluation.worst import Worst
+
+__all__ = ["Worst", "evaluate", "table", "write_scores"]
