@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rtseg.errors import ConfigError, nearest
 
-__all__ = ["REFINEMENTS", "Crf", "parse_refine"]
+__all__ = ["REFINEMENTS", "Crf", "Solve", "parse_refine"]
 
 REFINEMENTS = ("none", "crf")
 LARGEST = {"iterations": 100, "radius": 32, "upsample": 16}
@@ -72,3 +76,11 @@ def parse_refine(text: str) -> Crf | None:
             wanted = "a whole number" if types[name] is int else "a number"
             raise ConfigError(f"refine: {name} is '{value}', expected {wanted}") from exc
     return Crf(**options)  # type: ignore[arg-type]
+
+
+Solve = Callable[
+    [NDArray[np.float32], NDArray[np.float32], Crf, tuple[int, int, int, int], NDArray[np.int32], bool],
+    NDArray[np.float32],
+]
+"""The mean field itself, of scores, picture, settings, box (top, left, bottom, right), allowed and shares: see
+`kernels.mean_field.run`."""

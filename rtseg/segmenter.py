@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +56,15 @@ class Segmenter:
         self._scores = Pool()
         self.crf = parse_refine(refine) if isinstance(refine, str) else refine
         self._kind = spec.output_kind
+        self._crf: Callable[..., NDArray[np.float32]] = kernels.crf
         if self.crf is not None:
             if spec.output_kind == "labels":
                 raise ModelError(f"model {spec.name} returns a label map, which has no scores to refine: drop --refine")
             self._kind = "logits"  # of log-probabilities
+            if backend.device.startswith("cuda"):
+                from rtseg.training.crf import solver
+
+                self._crf = partial(kernels.crf, solve=solver(backend.device))
         self._allowed: NDArray[np.bool_] | None = None
         names = list(ignore)
         if names:
@@ -121,7 +127,7 @@ class Segmenter:
         picture = kernels.average(tensor, self.spec, place, grid, self._scores.take((3, *grid), np.float32))
         out = self._scores.take((classes, *grid), np.float32)
         kind = self.spec.output_kind
-        return kernels.crf(scores, picture, self.crf, fit=place, kind=kind, out=out, allowed=self._allowed)
+        return self._crf(scores, picture, self.crf, fit=place, kind=kind, out=out, allowed=self._allowed)
 
     def labels(
         self, scores: NDArray[Any], place: Fit, *, confidence: bool = False

@@ -14,7 +14,8 @@ from rtseg.cli import main
 from rtseg.config import RunConfig, load_config
 from rtseg.errors import ConfigError, ModelError
 from rtseg.kernels import cpu
-from rtseg.refine import Crf, parse_refine
+from rtseg.kernels.mean_field import run
+from rtseg.refine import Crf, Solve, parse_refine
 from rtseg.segmenter import Segmenter
 from rtseg.spec import ModelSpec
 from tests.training.camvid import write_camvid
@@ -58,6 +59,23 @@ def test_the_configuration_checks_it(tmp_path: Path) -> None:
     path.write_text("input: a.mp4\nrefine: crt\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="unknown refinement 'crt': did you mean 'crf'"):
         load_config(path)
+
+
+def test_a_backend_on_a_gpu_is_refined_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def solver(device: str) -> Solve:
+        asked.append(device)
+        return run
+
+    monkeypatch.setattr("rtseg.training.crf.solver", solver)
+    backend = NullBackend(spec=SPEC)
+    on_cpu = Segmenter(backend, refine=PULL)(halves((64, 128), 70))
+    assert asked == []
+    backend.device = "cuda:1"
+    on_gpu = Segmenter(backend, refine=PULL)(halves((64, 128), 70))
+    assert asked == ["cuda:1"]
+    np.testing.assert_array_equal(on_gpu, on_cpu)
 
 
 def halves(frame: tuple[int, int], edge: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from rtseg.kernels.crf import CLASSES, average_rows, measure_rows, unary_rows, u
 from rtseg.kernels.simd import LANES
 from rtseg.kernels.threads import spread
 from rtseg.kernels.typing import I32s
-from rtseg.refine import Crf
+from rtseg.refine import Crf, Solve
 from rtseg.spec import ModelSpec
 
 __all__ = ["KERNELS", "average", "crf"]
@@ -162,6 +162,7 @@ def crf(
     kind: Literal["logits", "probabilities"] = "logits",
     out: NDArray[np.float32] | None = None,
     allowed: NDArray[np.bool_] | None = None,
+    solve: Solve = run,
 ) -> NDArray[np.float32]:
     """Log-probabilities of the classes after `settings.iterations` steps of a dense CRF's mean field (see `Crf`).
 
@@ -174,7 +175,7 @@ def crf(
 
     A binary network's one class becomes two. Classes that are not `allowed` get next to no probability. For
     `kind="probabilities"` their logarithm (of at least 1e-12) is used. Values that are no numbers count as -1e4, others
-    are cut to ±1e4.
+    are cut to ±1e4. `solve` computes the mean field: on the CPU, or as `training.crf.solver` makes it, on a GPU.
     """
     scores = checks.check_logits("crf", logits)
     if kind not in KINDS:
@@ -192,7 +193,7 @@ def crf(
         for spans in tables.covered(fit or Fit(fine, fine, 0, 0, *fine), fine)
     )
     top, bottom, left, right = rows[0], rows[1] + 1, columns[0], columns[1] + 1
-    refined = run(scores, picture, settings, (top, left, bottom, right), free, kind == "probabilities")
+    refined = solve(scores, picture, settings, (top, left, bottom, right), free, kind == "probabilities")
     if (top, left, bottom, right) != (0, 0, *fine):
         out[:] = 0
     out[:, top:bottom, left:right] = refined

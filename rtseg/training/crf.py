@@ -1,19 +1,51 @@
-"""The dense CRF of `kernels.cpu.crf` in torch: batched, differentiable, on any device."""
+"""The dense CRF of `kernels.cpu.crf` in torch: batched, differentiable, on any device; `--refine` uses it on GPUs."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rtseg.errors import ConfigError
-from rtseg.refine import Crf
+from rtseg.refine import Crf, Solve
 
-__all__ = ["mean_field"]
+__all__ = ["mean_field", "solver"]
 
 FAINTEST = 1e-6
+LEAST, LIMIT = 1e-12, 1e4
+"""The least probability, and the size that scores are cut to, as in the kernel."""
+
+
+def solver(device: str) -> Solve:
+    """The mean field of `kernels.cpu.crf` on a torch device, such as cuda:0, for its `solve`."""
+
+    def solve(
+        scores: NDArray[np.float32],
+        picture: NDArray[np.float32],
+        settings: Crf,
+        box: tuple[int, int, int, int],
+        allowed: NDArray[np.int32],
+        shares: bool,
+    ) -> NDArray[np.float32]:
+        top, left, bottom, right = box
+        with torch.inference_mode():
+            logits = torch.from_numpy(scores).to(device)[None]
+            if shares:
+                logits = logits.clamp_min(LEAST).log()
+            logits = logits.nan_to_num(-LIMIT, LIMIT, -LIMIT).clamp(-LIMIT, LIMIT)
+            fine = F.interpolate(logits, picture.shape[1:], mode="bilinear", align_corners=False)
+            fine[:, torch.from_numpy(allowed == 0).to(device)] = -LIMIT
+            colours = torch.from_numpy(np.ascontiguousarray(picture[:, top:bottom, left:right])).to(device)[None]
+            result: NDArray[np.float32] = (
+                mean_field(fine[..., top:bottom, left:right], colours, settings)[0].cpu().numpy()
+            )
+        return result
+
+    return solve
 
 
 def mean_field(logits: Tensor, picture: Tensor, settings: Crf) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 
 from rtseg.errors import ConfigError
+from rtseg.geometry import Fit
 from rtseg.kernels import cpu
 from rtseg.refine import Crf
-from rtseg.training.crf import mean_field
+from rtseg.training.crf import mean_field, solver
 
 SETTINGS = [Crf(), Crf(radius=2, iterations=3, appearance=5.0, smoothness=1.0, theta_beta=30.0), Crf(radius=9)]
 
@@ -42,6 +45,24 @@ def test_it_equals_the_kernel_on_a_gpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs an NVIDIA GPU")
     check_twin(SETTINGS[1], (18, 28), "cuda")
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_it_takes_the_kernels_place(kind: Literal["logits", "probabilities"]) -> None:
+    """In a letterboxed frame, on a finer grid, with a class that may not win and numbers that are none."""
+    logits, picture = (tensor[0].numpy().copy() for tensor in batch(5, (9, 14), (18, 28)))
+    if kind == "probabilities":
+        logits = np.asarray(torch.from_numpy(logits).softmax(0))
+        logits[0, 2] = 0
+    else:
+        logits[2, 4, 4], logits[3, 1, 1], logits[1, 7, 2] = np.nan, np.inf, -np.inf
+    fit = Fit((100, 200), (180, 280), 40, 0, 100, 280)
+    allowed = np.array([True, True, False, True, True])
+    expected = cpu.crf(logits, picture, SETTINGS[1], fit=fit, kind=kind, allowed=allowed)
+    found = cpu.crf(logits, picture, SETTINGS[1], fit=fit, kind=kind, allowed=allowed, solve=solver("cpu"))
+    assert not found[:, :4].any() and found[:, 4:14].any(0).all()
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_array_equal(found.argmax(0), expected.argmax(0))
 
 
 def test_gradients_reach_the_scores_of_neighbours() -> None:
