@@ -45,7 +45,7 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	@clip='$(BENCH_CLIP)'; [ -n "$$clip" ] || clip=$$($(BIN)/python tools/demo_clip.py); \
-	$(BIN)/python tools/bench_kernels.py --clip "$$clip" --model pidnet-s-camvid --out docs/bench/kernels.json && \
+	$(BIN)/python tools/bench_kernels.py --clip "$$clip" --model unet-fast0-camvid --out docs/bench/kernels.json && \
 	$(BIN)/python tools/bench_pipeline.py --clip "$$clip" --out docs/bench/pipeline.json && \
 	$(BIN)/python tools/update_readme.py
 

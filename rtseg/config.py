@@ -15,7 +15,7 @@ from rtseg.refine import parse_refine
 
 __all__ = ["DEFAULT_MODEL", "RunConfig", "load_config"]
 
-DEFAULT_MODEL = "pidnet-s-camvid"
+DEFAULT_MODEL = "unet-fast0-camvid"
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -32,6 +32,7 @@ from rtseg.models import build
 from rtseg.models.blocks import Network
 from rtseg.spec import METADATA_KEY, ModelSpec, write_text
 from rtseg.training.data import CAMVID
+from rtseg.training.out_folder import make_folder
 from rtseg.training.train import load_checkpoint
 
 __all__ = ["check_parity", "export", "round_weights", "spec_of", "write_onnx", "write_package"]
@@ -104,7 +105,7 @@ def write_package(network: nn.Module, spec: ModelSpec, out: Path, precision: str
     """
     if precision == "fp16":
         round_weights(network)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     handle, temporary = tempfile.mkstemp(dir=out, prefix=".model.", suffix=".onnx")
     os.close(handle)
     path = Path(temporary)
@@ -227,7 +228,7 @@ def check_parity(network: nn.Module, spec: ModelSpec, path: Path) -> dict[str, t
     images = [rng.normal(size=(1, 3, *size)).astype(np.float32) for size in sizes]
     with torch.inference_mode():
         expected = [network(torch.from_numpy(image))[0].numpy() for image in images]
-    peak = max(1.0, *(float(np.abs(logits).max()) for logits in expected))
+    peak = max(float(np.abs(logits).max()) for logits in expected)
     report = {}
     for runtime in RUNTIMES:
         try:

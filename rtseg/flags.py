@@ -95,7 +95,9 @@ RUN_FIELDS = (
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that choose a network and describe one that carries no spec."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", metavar="NAME", help="package name, folder, or ONNX file (default: pidnet-s-camvid)")
+    group.add_argument(
+        "--model", metavar="NAME", help="package name, folder, or ONNX file (default: unet-fast0-camvid)"
+    )
     group.add_argument("--backend", metavar="NAME", help="auto, openvino, onnxruntime, torch or null (default: auto)")
     group.add_argument("--device", metavar="NAME", help="the backend's device, for example CPU or GPU")
     group.add_argument("--precision", metavar="NAME", help="the backend's arithmetic: fp32, bf16, fp16")

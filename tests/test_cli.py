@@ -23,7 +23,7 @@ from rtseg.flags import RENAMED, SINK_FLAGS, SOURCE_FLAGS
 from tests.media import write_audio, write_clip, write_images
 from tests.sources.rtsp_server import RtspServer
 
-MODEL = "pidnet-s-camvid"
+MODEL = "unet-fast0-camvid"
 QUICK = ["--short-side", "64", "--backend", "openvino"]
 
 
@@ -225,14 +225,14 @@ def test_a_truncated_clip_is_processed_up_to_the_cut(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--ignore-class", "Raod"], "no class 'Raod' in model pidnet-s-camvid: did you mean 'Road'?"),
-        (["--hide-class", "Cra"], "no class 'Cra' in model pidnet-s-camvid: did you mean 'Car'?"),
+        (["--ignore-class", "Raod"], "no class 'Raod' in model unet-fast0-camvid: did you mean 'Road'?"),
+        (["--hide-class", "Cra"], "no class 'Cra' in model unet-fast0-camvid: did you mean 'Car'?"),
         (["--backend", "openvno"], "unknown backend 'openvno': did you mean 'openvino'?"),
-        (["--model", "pidnet-s-camvit"], "no model 'pidnet-s-camvit': did you mean 'pidnet-s-camvid'?"),
+        (["--model", "unet-fast0-camvit"], "no model 'unet-fast0-camvit': did you mean 'unet-fast0-camvid'?"),
         (["--model", "none.onnx"], "model file not found: none.onnx"),
         (["--visualize", "overlya"], "unknown view 'overlya': did you mean 'overlay'?"),
         (["--policy", "newest"], "unknown policy 'newest'"),
-        (["--size", "100x200"], "size 100x200 does not suit model pidnet-s-camvid"),
+        (["--size", "100x200"], "size 100x200 does not suit model unet-fast0-camvid"),
         (["--codec", "h266x"], "h266x"),
         (["--transport", "tcp"], "option 'transport' does not apply to file input"),
         (["--alpha", "7"], "alpha is 7.0, expected 0 to 1"),

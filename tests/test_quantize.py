@@ -18,7 +18,7 @@ from rtseg.sources.synthetic import SyntheticSource
 from rtseg.spec import METADATA_KEY, find_package, read_spec
 from tests.models.rtx import build_engine
 
-MODEL = "pidnet-s-camvid"
+MODEL = "unet-fast0-camvid"
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,10 @@ def twin(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_package_is_complete_and_a_quarter_of_the_size(twin: Path) -> None:
+def test_package_is_complete_and_half_the_size(twin: Path) -> None:
     assert sorted(file.name for file in twin.iterdir()) == ["CARD.md", "model.onnx", "spec.json"]
     source = find_package(MODEL)
-    assert (twin / "model.onnx").stat().st_size < 0.3 * source.path.stat().st_size
+    assert (twin / "model.onnx").stat().st_size < 0.55 * source.path.stat().st_size  # whose weights are float16
     spec = read_spec((twin / "spec.json").read_bytes(), "spec.json")
     assert source.spec is not None
     assert spec.name == "street-int8"
@@ -87,7 +87,7 @@ def test_torch_says_that_it_cannot_rebuild_it(twin: Path) -> None:
         ({"--images": "0"}, "0 images to calibrate on"),
         ({"--split": "test"}, "test"),
         ({"model": "pidnet-x"}, "no model 'pidnet-x'"),
-        ({"--out": "engines/pidnet-s-camvid"}, "is the package to quantise itself"),
+        ({"--out": "engines/unet-fast0-camvid"}, "is the package to quantise itself"),
         ({"model": "twin"}, "is quantised already"),
     ],
 )

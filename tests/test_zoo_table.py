@@ -33,7 +33,7 @@ def test_the_page_is_what_the_files_say(tool: ModuleType) -> None:
     assert page == tool.page(ROOT), "run tools/zoo.py"
     files = {path.stem for path in (ROOT / "docs" / "zoo").glob("*.json") if ".eval" not in path.name}
     assert {row[0] for row in rows_under(page, "Cost and speed")[2:]} == files
-    assert {"pidnet-s", "pidnet-s-camvid"} <= files
+    assert {"pidnet-s", "unet-fast0-camvid", "unet-lite2-camvid"} <= files
 
 
 def timing(median: float) -> dict[str, Any]:

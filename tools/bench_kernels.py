@@ -1,6 +1,6 @@
 """Time the CPU kernels beside torch and OpenCV/NumPy doing the same work, in one run.
 
-    python tools/bench_kernels.py --out bench-out/kernels.json --clip drive.mp4 --model pidnet-s-camvid
+    python tools/bench_kernels.py --out bench-out/kernels.json --clip drive.mp4 --model unet-fast0-camvid
 
 Repetitions are interleaved (every contender once per round), so that a busy machine slows all alike; medians and
 their ratios are printed and, with samples, written as JSON. The frame is the clip's first, upscaled to 1080p; the

@@ -88,7 +88,7 @@ def backend_rate(backend: Backend, size: tuple[int, int], count: int) -> float:
 
 def memory_growth(frames: list[np.ndarray], count: int) -> dict[str, float]:
     """Resident memory in MiB after a tenth of `count` frames and after all of them, null backend, overlays made."""
-    spec = find_package("pidnet-s-camvid")
+    spec = find_package("unet-fast0-camvid")
     process, samples = psutil.Process(), []
     with open_backend("null", str(spec.path)) as backend, ExitStack() as stack:
         view = View(hud=True, legend=True)
@@ -112,7 +112,7 @@ def main() -> int:
     """Run the measurements and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clip", type=Path, default=Path("../shared/data/video/highway_960x540.mp4"))
-    parser.add_argument("--model", default="pidnet-s-camvid")
+    parser.add_argument("--model", default="unet-fast0-camvid")
     parser.add_argument("--backend", default="openvino")
     parser.add_argument("--size", default="512x1024")
     parser.add_argument("--frames", type=int, default=60)

@@ -1,6 +1,6 @@
 """Score and time dense CRF refinement beside none, beside its torch twin, and beside pydensecrf if that is installed.
 
-    python tools/bench_refine.py --data CAMVID --model pidnet-s-camvid --out docs/bench/refine.json
+    python tools/bench_refine.py --data CAMVID --model unet-fast0-camvid --out docs/bench/refine.json
 
 The network runs once per image; every refinement then gets the same scores in turn, so that a busy machine slows all
 alike. Times are wall-clock and CPU medians of the refinement alone, without `labels`. pydensecrf (Krähenbühl's own
@@ -150,12 +150,12 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     report: dict[str, Any] = {
         "command": f"tools/bench_refine.py --data {args.data.name} --split {args.split} "
-        + " ".join(f"--model {model}" for model in args.model or ["pidnet-s-camvid"]),
+        + " ".join(f"--model {model}" for model in args.model or ["unet-fast0-camvid"]),
         "machine": machine(),
         "threads": args.threads,
         "models": {},
     }
-    for model in args.model or ["pidnet-s-camvid"]:
+    for model in args.model or ["unet-fast0-camvid"]:
         found = report["models"][model] = bench(model, args)
         rows = found["refinements"]
         print(f"\n{model}, {found['images']} images, grid {found['grid'][0]}x{found['grid'][1]}")

@@ -17,7 +17,7 @@ from rtseg.errors import BackendError, ConfigError, MissingExtra, ModelError
 from rtseg.spec import METADATA_KEY, ModelSpec
 from tests.onnx_models import CLASSES, NORMALISATION, conv_model, save, value
 
-ENGINE = Path(__file__).resolve().parents[2] / "engines" / "pidnet-s-camvid" / "model.onnx"
+ENGINE = Path(__file__).resolve().parents[2] / "engines" / "unet-fast0-camvid" / "model.onnx"
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_spec_in_the_metadata_needs_no_flags(tmp_path: Path) -> None:
         assert backend.spec == spec
 
 
-@pytest.mark.skipif(not ENGINE.is_file(), reason="engines/pidnet-s-camvid/model.onnx has not been exported")
+@pytest.mark.skipif(not ENGINE.is_file(), reason="engines/unet-fast0-camvid/model.onnx has not been exported")
 def test_the_shipped_model_gives_the_same_logits_everywhere() -> None:
     tensor = np.random.default_rng(0).standard_normal((1, 3, 128, 192)).astype(np.float32)
     found = {}
@@ -158,6 +158,6 @@ def test_the_shipped_model_gives_the_same_logits_everywhere() -> None:
         with open_backend(name, str(ENGINE.parent), precision=precision) as backend:
             backend.submit(tensor)
             found[name] = backend.collect().copy()
-    assert found["torch"].shape == (11, 16, 24)
+    assert found["torch"].shape == (11, 32, 48)
     for name in ("openvino", "onnxruntime"):
         np.testing.assert_allclose(found[name], found["torch"], atol=1e-3)
