@@ -29,6 +29,7 @@ from rtseg.report import file_hash
 from rtseg.segmenter import Segmenter
 from rtseg.spec import METADATA_KEY, ModelSpec, find_package, write_text
 from rtseg.training.datasets import Dataset, open_dataset
+from rtseg.training.out_folder import make_folder
 
 __all__ = ["IMAGES", "quantize"]
 
@@ -69,7 +70,7 @@ def quantize(
             },
         },
     )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=".quantize.") as folder:
         made = Path(folder) / "model.onnx"
         _quantize(path, made, spec.input_name, lambda: _tensors(segmenter, chosen, count))

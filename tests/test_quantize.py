@@ -89,6 +89,7 @@ def test_torch_says_that_it_cannot_rebuild_it(twin: Path) -> None:
         ({"model": "pidnet-x"}, "no model 'pidnet-x'"),
         ({"--out": "engines/unet-fast0-camvid"}, "is the package to quantise itself"),
         ({"model": "twin"}, "is quantised already"),
+        ({"--out": "README.md/q"}, "cannot write to the folder README.md/q (Not a directory): give another --out"),
     ],
 )
 def test_bad_input_is_told_in_one_line(

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtseg.errors import ConfigError
 from rtseg.models.blocks import Heads
 
 __all__ = ["Criterion", "LossWeights", "boundaries", "boundary_loss", "class_weights", "hard_mean", "lovasz_softmax"]
@@ -33,6 +34,20 @@ class LossWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     hard_fraction: float = 0.1
     balance: float = 0.5
     lovasz: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("auxiliary", "boundary", "boundary_aware", "lovasz"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name):g}: expected 0 or more")
+        for name in ("hard_fraction", "balance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name):g}: expected 0 to 1")
+        if not 0 < self.hard_probability <= 1:
+            raise ConfigError(f"hard_probability is {self.hard_probability:g}: expected more than 0, and at most 1")
+        if not 0 < self.boundary_probability < 1:
+            raise ConfigError(
+                f"boundary_probability is {self.boundary_probability:g}: expected more than 0, less than 1"
+            )
 
 
 def class_weights(pixels: npt.NDArray[np.int64], balance: float) -> Tensor:

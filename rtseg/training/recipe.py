@@ -14,6 +14,9 @@ from rtseg.training.transforms import Augmentation
 
 __all__ = ["Recipe", "differences", "read_recipe", "read_yaml", "recipe_of"]
 
+SEEDS = 1 << 24
+"""Seeds that leave torch's 64 bits room for the step and the process (`Run.seed_step`)."""
+
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One training run.
@@ -68,10 +71,18 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     checkpoint_steps: int | None = None
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "steps", "minutes", "batch", "learning_rate", "checkpoint_steps"):
+        for key in ("epochs", "steps", "minutes", "batch", "learning_rate", "clip", "checkpoint_steps"):
             value = getattr(self, key)
             if value is not None and not value > 0:
                 raise ConfigError(f"{key} is {value}: expected more than 0")
+        for key in ("bias_rate", "weight_decay", "power", "validate_every", "checkpoint_minutes"):
+            if not getattr(self, key) >= 0:
+                raise ConfigError(f"{key} is {getattr(self, key)}: expected 0 or more")
+        for prefix, rate in self.rates.items():
+            if not rate >= 0:
+                raise ConfigError(f"rates has {rate} for '{prefix}': expected 0 or more")
+        if not 0 <= self.seed < SEEDS:
+            raise ConfigError(f"seed is {self.seed}: expected 0 to {SEEDS - 1}")
         for key in ("warm_up", "ema", "momentum"):
             if not 0 <= getattr(self, key) < 1:
                 raise ConfigError(f"{key} is {getattr(self, key)}: expected 0 or more and less than 1")

@@ -32,6 +32,7 @@ from rtseg.training.log import append_row, forget_rows
 from rtseg.training.losses import Criterion, class_weights
 from rtseg.training.metrics import Confusion
 from rtseg.training.optimisation import freeze_norm
+from rtseg.training.out_folder import make_folder
 from rtseg.training.recipe import Recipe, read_recipe
 from rtseg.training.run import Run
 from rtseg.training.watch import Watch
@@ -62,6 +63,8 @@ def main(
     if time_budget is not None:
         settings = msgspec.structs.replace(settings, minutes=time_budget)
     if threads is not None:
+        if threads < 1:
+            raise ConfigError(f"--threads is {threads}: expected 1 or more")
         torch.set_num_threads(threads)
     keep_memory()
     cv2.setNumThreads(1)  # samples are augmented side by side
@@ -87,10 +90,14 @@ def train(
     last, log = out / "last.pt", out / "log.csv"
     if not resume and last.exists():
         raise ConfigError(f"{out} already holds a run: pass --resume to continue it, or another --out")
+    if resume and not last.exists():
+        raise ConfigError(f"no checkpoint at {last} to continue from: train without --resume, or give its --out")
     with ExitStack() as stack:
         processes = stack.enter_context(joined(device))
         training, validation = (open_dataset(data, split, name=recipe.dataset) for split in ("train", "val"))
         _check_focus(recipe, training)
+        if processes.first:
+            make_folder(out)
         run = Run(recipe, spec_of_data(training), _described(training), processes.device)
         if resume:
             run.restore(last)
@@ -104,7 +111,6 @@ def train(
             run.network = nn.SyncBatchNorm.convert_sync_batchnorm(run.network)  # type: ignore[no-untyped-call]
         model = processes.wrap(run.network)
         if processes.first:
-            out.mkdir(parents=True, exist_ok=True)
             forget_rows(log, run.step)
         watch = stack.enter_context(Watch(silent=not processes.first))
         board = _board(tensorboard, out, run, stack) if processes.first else None
@@ -159,7 +165,7 @@ def train_step(
         freeze_norm(model)
     images, labels = batches[run.step]
     with torch.autocast(device.type, DTYPES[recipe.precision], enabled=recipe.precision != "float32"):
-        outputs: Tensor | Heads = model(normalise(images, run.network, device))
+        outputs = _outputs(model, normalise(images, run.network, device))
     loss, parts = criterion(outputs, torch.from_numpy(labels).to(device).long())
     values = processes.mean([loss.item(), *(part.item() for part in parts.values())])
     if not math.isfinite(values[0]):
@@ -179,6 +185,20 @@ def train_step(
     run.seconds.append(time.monotonic() - start)
     run.elapsed += run.seconds[-1]
     return terms
+
+
+def _outputs(model: nn.Module, images: Tensor) -> Tensor | Heads:
+    try:
+        outputs: Tensor | Heads = model(images)
+    except ValueError as exc:
+        if "more than 1 value per channel" not in str(exc):
+            raise
+        count, _, height, width = images.shape
+        raise ConfigError(
+            f"a batch of {count} with crops of {height}x{width} leaves batch normalisation one value per channel: "
+            "use a batch of 2 or more in each process, or larger crops"
+        ) from exc
+    return outputs
 
 
 def end_epoch(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from rtseg.errors import ConfigError
 
 __all__ = ["Augmentation", "augment"]
 
@@ -40,6 +44,27 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     dusk: float = 0.0
     blur: float = 0.2
     noise: float = 0.2
+
+    def __post_init__(self) -> None:
+        if min(self.crop) < 1:
+            raise ConfigError(f"crop is {list(self.crop)}: expected a height and a width of 1 or more")
+        if not 1 <= self.label_stride <= min(self.crop):
+            raise ConfigError(f"label_stride is {self.label_stride}: expected 1 to {min(self.crop)}, the crop's side")
+        for name in ("scale", "gamma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high < math.inf:
+                raise ConfigError(f"{name} is [{low:g}, {high:g}]: expected low and high with 0 < low <= high")
+        for name in ("gain", "saturation"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high < math.inf:
+                raise ConfigError(f"{name} is [{low:g}, {high:g}]: expected low and high with 0 <= low <= high")
+        for name in ("focus", "offset", "white_balance", "dusk", "blur", "noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name):g}: expected 0 to 1")
+        if not 1 <= self.stretch < math.inf:
+            raise ConfigError(f"stretch is {self.stretch:g}: expected 1 (none) or more")
+        if not 0 <= self.rotation <= 180:
+            raise ConfigError(f"rotation is {self.rotation:g}: expected 0 to 180 degrees")
 
 
 def augment(

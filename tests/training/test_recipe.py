@@ -58,11 +58,61 @@ def test_the_fcn_papers_guideline(base: str, rate: float) -> None:
         ("optimizer: adam\n", r"tiny.yaml: .*adam"),
         ("weights: a\nnetwork_weights: b\n", "give one of them"),
         ("batch: [\n", "tiny.yaml: not valid YAML"),
+        ("weight_decay: -1\n", "weight_decay is -1.0: expected 0 or more"),
+        ("clip: 0\n", "clip is 0.0: expected more than 0"),
+        ("rates: {conv: -2}\n", "rates has -2.0 for 'conv': expected 0 or more"),
+        ("seed: -1\n", "seed is -1: expected 0 to 16777215"),
+        ("seed: 16777216\n", "seed is 16777216: expected 0 to 16777215"),
+        ("minutes: .nan\n", "minutes is nan: expected more than 0"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_recipe(written(tmp_path, TINY + line))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("crop: [0, 96]", r"crop is \[0, 96\]: expected a height and a width of 1 or more"),
+        ("label_stride: 0", "label_stride is 0: expected 1 to 32"),
+        ("label_stride: 33", "label_stride is 33: expected 1 to 32"),
+        ("scale: [0, 1]", r"scale is \[0, 1\]: expected low and high with 0 < low <= high"),
+        ("scale: [2, 1]", r"scale is \[2, 1\]"),
+        ("gamma: [0, 1]", r"gamma is \[0, 1\]: expected low and high with 0 < low <= high"),
+        ("gamma: [1, .inf]", r"gamma is \[1, inf\]"),
+        ("gain: [-1, 1]", r"gain is \[-1, 1\]: expected low and high with 0 <= low <= high"),
+        ("saturation: [0, .nan]", r"saturation is \[0, nan\]"),
+        ("focus: 1.5", "focus is 1.5: expected 0 to 1"),
+        ("noise: -0.1", "noise is -0.1: expected 0 to 1"),
+        ("stretch: 0", "stretch is 0: expected 1"),
+        ("rotation: -3", "rotation is -3: expected 0 to 180 degrees"),
+    ],
+)
+def test_faults_of_the_augmentation(tmp_path: Path, values: str, message: str) -> None:
+    crop = "" if values.startswith("crop") else "crop: [32, 48], "
+    with pytest.raises(ConfigError, match=rf"tiny.yaml: {message}.* - at `\$.augmentation`"):
+        read_recipe(written(tmp_path, TINY.replace("crop: [32, 48]", crop + values)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("hard_probability: 0", "hard_probability is 0: expected more than 0, and at most 1"),
+        ("boundary_probability: 1", "boundary_probability is 1: expected more than 0, less than 1"),
+        ("hard_fraction: 1.1", "hard_fraction is 1.1: expected 0 to 1"),
+        ("balance: -1", "balance is -1: expected 0 to 1"),
+        ("lovasz: .nan", "lovasz is nan: expected 0 or more"),
+    ],
+)
+def test_faults_of_the_loss(tmp_path: Path, values: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"tiny.yaml: {message} - at `\$.loss`"):
+        read_recipe(written(tmp_path, f"{TINY}loss: {{{values}}}\n"))
+
+
+def test_changed_recipes_are_checked_too(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="minutes is 0: expected more than 0"):
+        msgspec.structs.replace(read_recipe(written(tmp_path, TINY)), minutes=0)
 
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:

@@ -238,6 +238,26 @@ def test_faults_in_a_line(path: Path, data: Path, tmp_path: Path, capsys: pytest
     assert "focus_classes has 11: camvid has classes 0 to 10" in capsys.readouterr().err
 
 
+def test_misuse_in_a_line(path: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = TINY.replace("fcn-same", "pidnet-s").replace("batch: 2", "batch: 1").replace("[16, 24]", "[64, 96]")
+    file = tmp_path / "file"
+    file.write_text("")
+    for text, flags, message in (
+        (TINY, ["--threads", "0"], "--threads is 0: expected 1 or more"),
+        (TINY, ["--time-budget", "0"], "minutes is 0.0: expected more than 0"),
+        (TINY, ["--resume"], "no checkpoint at"),
+        (TINY, ["--out", str(file / "run")], "file/run (Not a directory): give another --out"),
+        (small, [], "a batch of 1 with crops of 64x96 leaves batch normalisation one value per channel: use a batch"),
+        (small.replace("batch: 1", "batch: 2").replace("64, 96", "63, 96"), [], "63x96"),
+    ):
+        path.write_text(text)
+        common = ["--data", str(data), "--out", str(tmp_path / "run"), "--no-tensorboard", "--device", "cpu"]
+        assert cli.main(["train", str(path), *common, *flags]) == 1, text
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert not list(tmp_path.glob("run/*.pt"))
+
+
 def test_devices_by_name() -> None:
     assert find_device("cpu") == CPU
     assert find_device("auto").type in ("cpu", "cuda")
