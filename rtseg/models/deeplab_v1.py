@@ -7,20 +7,23 @@ with a dense conditional random field, which is not part of the network.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from rtseg.models import build_encoder
 from rtseg.models.blocks import Network, check_classes, check_size, initialise
 from rtseg.models.encoders.fully_connected import FullyConnected, as_convolutions
+from rtseg.models.encoders.vgg import VGG16
 
-LARGE_FOV = FullyConnected(512, 3, "classifier.0", "classifier.3", outputs=1024)
-FC6_DILATION = 12
+FC6_KERNEL, FC6_DILATION, PLANES = 3, 12, 1024
 
 
 class DeepLabV1(Network):
     """DeepLab-LargeFOV on VGG-16.
 
-    ``forward`` takes a float NCHW image with sides that are multiples of 8 and returns logits at stride 8.
+    ``forward`` takes a float NCHW image with sides that are multiples of 8 and returns logits at stride 8. From a
+    published classifier fc6 and fc7 take a part (`rtseg.models.encoders.fully_connected.decimated`).
     """
 
     multiple = 8
@@ -31,8 +34,10 @@ class DeepLabV1(Network):
         check_classes(classes)
         self.encoder = build_encoder("vgg16", output_stride=8)
         self.mean, self.std = self.encoder.mean, self.encoder.std
-        self.fully_connected = as_convolutions(LARGE_FOV, dilation=FC6_DILATION)
-        self.classifier = nn.Conv2d(LARGE_FOV.outputs, classes, 1)
+        published: FullyConnected = VGG16.fully_connected
+        large_fov = replace(published, kernel=FC6_KERNEL, outputs=PLANES)
+        self.fully_connected = as_convolutions(large_fov, published=published, dilation=FC6_DILATION)
+        self.classifier = nn.Conv2d(PLANES, classes, 1)
         initialise(self.fully_connected)
         nn.init.normal_(self.classifier.weight, std=0.01)
         assert self.classifier.bias is not None

@@ -67,9 +67,8 @@ class FCN(Network):
     """FCN on any encoder, predicting from stride 32 up to stride `finest` (32, 16 or 8).
 
     ``forward`` takes a float NCHW image with sides that are multiples of 32 and returns logits at its full size. On
-    AlexNet and VGG-16, fc6 and fc7 follow as convolutions, with dropout 0.5; `rtseg.models.encoders.fully_connected`
-    converts their published weights for `fully_connected`. The size is kept by padding them, where the paper pads the
-    image by 100 pixels and crops.
+    AlexNet and VGG-16, fc6 and fc7 follow as convolutions, with dropout 0.5, and take the weights of a published
+    classifier. The size is kept by padding them, where the paper pads the image by 100 pixels and crops.
     """
 
     multiple = 32

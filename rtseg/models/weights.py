@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from rtseg import registry
 from rtseg.download import cached
 from rtseg.errors import ConfigError, MissingExtra, ModelError
+from rtseg.models.encoders.fully_connected import Convolutions
 
-__all__ = ["fit", "load_weights", "read_weights"]
+__all__ = ["fit", "load_classifier", "load_weights", "read_weights"]
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "average", "network")
@@ -38,6 +39,24 @@ def load_weights(module: nn.Module, source: str, *, prefix: str | None = None, s
     except ModelError as exc:
         raise ModelError(f"{source} {exc}") from exc
     module.load_state_dict(weights)
+
+
+def load_classifier(network: nn.Module, encoder: nn.Module, source: str) -> None:
+    """Load the published classifier at `source` into the `encoder` of `network` and its fc6 and fc7, in place.
+
+    Where the network has no fully connected layers as convolutions, or the file ends at the encoder, that is all that
+    is loaded. Errors: ModelError as `load_weights`, also for fully connected layers of another size.
+    """
+    published = read_weights(source)
+    given = _without_prefix(encoder.state_dict(), published, _prefixes(encoder, None))
+    behind = [part for part in network.modules() if isinstance(part, Convolutions)]
+    try:
+        weights = [(encoder, fit(encoder, published)), *((part, part.weights_from(given)) for part in behind)]
+    except ModelError as exc:
+        raise ModelError(f"{source}: {exc}") from exc
+    for module, state in weights:
+        if state:
+            module.load_state_dict(state)
 
 
 def fit(

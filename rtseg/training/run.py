@@ -14,7 +14,7 @@ from torch import nn
 from rtseg.errors import ConfigError
 from rtseg.models import build
 from rtseg.models.blocks import Network
-from rtseg.models.weights import load_weights
+from rtseg.models.weights import load_classifier, load_weights
 from rtseg.spec import ModelSpec
 from rtseg.training.checkpoint import load_checkpoint
 from rtseg.training.depthwise import speed_up
@@ -37,7 +37,7 @@ class Run:
         self.recipe, self.base, self.data, self.device = recipe, base, data, device
         network = build(recipe.network, len(base.classes), training_heads=True)
         if recipe.weights:
-            load_weights(_encoder(network, recipe), recipe.weights)
+            load_classifier(network, _encoder(network, recipe), recipe.weights)
         if recipe.network_weights:
             load_weights(network, recipe.network_weights, skip=recipe.fresh)
         self.network: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

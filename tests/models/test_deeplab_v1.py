@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from rtseg.models import build_encoder
 from rtseg.models.deeplab_v1 import DeepLabV1
+from rtseg.training.data import CAMVID
+from rtseg.training.recipe import Recipe
+from rtseg.training.run import Run
+from rtseg.training.transforms import Augmentation
 
 
 def test_only_the_fifth_stage_and_fc6_are_dilated() -> None:
@@ -43,3 +50,28 @@ def test_it_computes_what_its_weights_say() -> None:
         found = network(image)
     assert found.shape == (1, 4, 4, 6)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
+
+
+def test_training_starts_from_a_part_of_the_published_classifier(tmp_path: Path) -> None:
+    """Every fourth filter, and of 7x7 taps the first, middle and last, which lie 3 * 32 pixels apart as 12 * 8 here."""
+    state = {key: torch.randn_like(value) for key, value in build_encoder("vgg16").state_dict().items()}
+    storage = torch.rand(4096 + 512 * 7 * 7)  # overlapping rows: the file is small, and every weight tells its place
+    state["classifier.0.weight"] = fc6 = storage.as_strided((4096, 512 * 7 * 7), (1, 1))
+    state["classifier.3.weight"] = fc7 = storage.as_strided((4096, 4096), (1, 2))
+    state["classifier.0.bias"], state["classifier.3.bias"] = storage[:4096], storage[4096:8192]
+    state |= {"classifier.6.weight": torch.zeros(1000, 4096), "classifier.6.bias": torch.zeros(1000)}
+    torch.save(state, tmp_path / "vgg16.pth")
+    recipe = Recipe(
+        name="t",
+        network="deeplabv1-vgg16",
+        weights=str(tmp_path / "vgg16.pth"),
+        augmentation=Augmentation(crop=(64, 64)),
+    )
+    network = Run(recipe, CAMVID).network
+    own = network.state_dict()
+    assert torch.equal(own["encoder.features.28.weight"], state["features.28.weight"])
+    assert torch.equal(own["fully_connected.fc6.weight"], fc6[::4].unflatten(1, (512, 7, 7))[..., ::3, ::3])
+    assert torch.equal(own["fully_connected.fc7.weight"][..., 0, 0], fc7[::4, ::4])
+    assert torch.equal(own["fully_connected.fc6.bias"], state["classifier.0.bias"][::4])
+    assert torch.equal(own["fully_connected.fc7.bias"], state["classifier.3.bias"][::4])
+    assert own["classifier.weight"].shape == (11, 1024, 1, 1)

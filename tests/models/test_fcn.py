@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtseg import models
-from rtseg.models.blocks import Network, count_parameters
+from rtseg.errors import ModelError
+from rtseg.models.blocks import Encoder, Network, count_parameters
+from rtseg.models.encoders.alexnet import AlexNet
 from rtseg.models.encoders.fully_connected import convolution_weights
+from rtseg.models.encoders.vgg import VGG16
 from rtseg.models.fcn import FCN, FixedUpsampling, bilinear_kernel, double
+from rtseg.models.weights import load_classifier
 from rtseg.registry import ENCODERS
+from rtseg.training.data import CAMVID
+from rtseg.training.recipe import Recipe
+from rtseg.training.run import Run
+from rtseg.training.transforms import Augmentation
 from tests.models.published import PUBLISHED
 
 FINEST = {"fcn-32s": 32, "fcn-16s": 16, "fcn-8s": 8}
@@ -151,3 +162,75 @@ def test_the_classifiers_weights_load_as_convolutions(encoder: str, inputs: int,
         assert {key: value.shape for key, value in own.items()} == {k: v.shape for k, v in converted.items()}
         assert network.score.weight.shape == (2, 4096, 1, 1)
         assert [part.p for part in network.fully_connected if isinstance(part, nn.Dropout | nn.Dropout2d)] == [0.5] * 2
+
+
+def classifier_of(encoder: str, width: int) -> dict[str, Tensor]:
+    """A state dictionary as torchvision publishes the classifier's, with fc6 and fc7 of `width`."""
+    state = {key: torch.randn_like(value) for key, value in models.build_encoder(encoder).state_dict().items()}
+    layers = models.build_encoder(encoder).fully_connected
+    flat = layers.inputs * layers.kernel**2
+    for key, size in ((layers.fc6, (width, flat)), (layers.fc7, (width, width)), ("classifier.6", (1000, width))):
+        state |= {f"{key}.weight": torch.randn(size), f"{key}.bias": torch.randn(size[0])}
+    return state
+
+
+@pytest.mark.parametrize(("encoder", "kind"), [("alexnet", AlexNet), ("vgg16", VGG16)])
+def test_training_starts_from_the_whole_published_classifier(
+    encoder: str, kind: type[Encoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = replace(kind.fully_connected, outputs=32)  # 4096 take a gigabyte
+    monkeypatch.setattr(kind, "fully_connected", layers)
+    published = classifier_of(encoder, 32)
+    torch.save({f"module.{key}": value for key, value in published.items()}, tmp_path / "published.pth")
+    recipe = Recipe(
+        name="t",
+        network=f"fcn-32s-{encoder}",
+        weights=str(tmp_path / "published.pth"),
+        augmentation=Augmentation(crop=(64, 64)),
+    )
+    run = Run(recipe, CAMVID)
+    for network in (run.network, run.average):
+        state = network.eval().state_dict()
+        assert torch.equal(state["encoder.features.0.weight"], published["features.0.weight"])
+        kernel = (32, layers.inputs, layers.kernel, layers.kernel)
+        assert torch.equal(state["fully_connected.fc6.weight"], published[f"{layers.fc6}.weight"].view(kernel))
+        assert torch.equal(state["fully_connected.fc7.weight"].flatten(1), published[f"{layers.fc7}.weight"])
+        for name, key in (("fc6", layers.fc6), ("fc7", layers.fc7)):
+            assert torch.equal(state[f"fully_connected.{name}.bias"], published[f"{key}.bias"])
+        assert not state["score.weight"].any()
+    feature = torch.randn(1, layers.inputs, layers.kernel, layers.kernel)
+    with torch.inference_mode():  # in the middle of a feature of its size fc7 says what the classifier's says
+        wanted = F.linear(feature.flatten(1), published[f"{layers.fc6}.weight"], published[f"{layers.fc6}.bias"])
+        wanted = F.linear(wanted.relu(), published[f"{layers.fc7}.weight"], published[f"{layers.fc7}.bias"]).relu()
+        middle = (layers.kernel - 1) // 2
+        found = run.average.fully_connected(feature)[..., middle, middle]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3 * float(wanted.max()))
+
+
+def test_weights_of_the_encoder_alone_and_of_another_classifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AlexNet, "fully_connected", replace(AlexNet.fully_connected, outputs=8))
+    network = models.build("fcn-32s-alexnet", 2)
+    own = network.fully_connected.fc6.weight.clone()
+    published, file = classifier_of("alexnet", 8), tmp_path / "published.pth"
+    features = {key: value for key, value in published.items() if key.startswith("features.")}
+    torch.save(features, file)
+    load_classifier(network, network.encoder, str(file))
+    assert torch.equal(network.encoder.features[0].weight, published["features.0.weight"])
+    assert torch.equal(network.fully_connected.fc6.weight, own)
+    torch.save(classifier_of("alexnet", 16), file)
+    with pytest.raises(
+        ModelError, match=r"published.pth: 'classifier.1.weight' is \(16, 9216\), fc6 needs \(8, 9216\)"
+    ):
+        load_classifier(network, network.encoder, str(file))
+    del published["classifier.4.bias"]
+    torch.save(published, file)
+    with pytest.raises(ModelError, match=r"published.pth: no 'classifier.4.bias' in the weights: fc7 needs"):
+        load_classifier(network, network.encoder, str(file))
+    assert torch.equal(network.fully_connected.fc6.weight, own)
+    other = models.build("fcn-32s-resnet18", 2)  # has no fc6 that weights could be for
+    resnet = {key: torch.randn_like(value.float()) for key, value in other.encoder.state_dict().items()}
+    torch.save({**resnet, "fc.weight": torch.zeros(1000, 512)}, file)
+    load_classifier(other, other.encoder, str(file))
+    assert torch.equal(other.encoder.conv1.weight, resnet["conv1.weight"])
