@@ -23,7 +23,7 @@ from rtseg.errors import ConfigError
 from rtseg.frame import Image, Labels
 from rtseg.models.blocks import Heads, Network
 from rtseg.training.allocator import keep_memory
-from rtseg.training.checkpoint import load_checkpoint, save_checkpoint
+from rtseg.training.checkpoint import load_checkpoint, save_checkpoint, sweep
 from rtseg.training.data import Batches, spec_of_data
 from rtseg.training.datasets import Dataset, class_pixels, open_dataset
 from rtseg.training.distributed import Processes, joined
@@ -98,6 +98,7 @@ def train(
         _check_focus(recipe, training)
         if processes.first:
             make_folder(out)
+            sweep(out)
         run = Run(recipe, spec_of_data(training), _described(training), processes.device)
         if resume:
             run.restore(last)
