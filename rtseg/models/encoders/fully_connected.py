@@ -62,10 +62,10 @@ def as_convolutions(
     symmetric = before if before == after else 0
     parts["fc6"] = nn.Conv2d(layers.inputs, layers.outputs, layers.kernel, padding=symmetric, dilation=dilation)
     parts["relu6"] = nn.ReLU(inplace=True)
-    parts["drop6"] = nn.Dropout2d(dropout)
+    parts["drop6"] = nn.Dropout(dropout)
     parts["fc7"] = nn.Conv2d(layers.outputs, layers.outputs, 1)
     parts["relu7"] = nn.ReLU(inplace=True)
-    parts["drop7"] = nn.Dropout2d(dropout)
+    parts["drop7"] = nn.Dropout(dropout)
     return Convolutions(parts, layers, published or layers)
 
 
