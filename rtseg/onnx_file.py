@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rtseg.errors import ModelError
 
-__all__ = ["Node", "OnnxFile", "TensorInfo", "Weight", "read_onnx"]
+__all__ = ["Node", "OnnxFile", "TensorInfo", "Weight", "is_quantised", "read_onnx"]
 
 DTYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
@@ -106,6 +106,12 @@ def read_onnx(path: Path) -> OnnxFile:
         raise ModelError(f"{path} is not an ONNX file: it begins with {data[:24]!r}; give an .onnx file") from exc
     _check_external(model)
     return model
+
+
+def is_quantised(path: Path) -> bool:
+    """Whether an ONNX file computes in int8, by QDQ pairs or quantised operators; errors as of `read_onnx`."""
+    quantised = ("QuantizeLinear", "DequantizeLinear", "QLinearConv")
+    return any(node.op in quantised for node in read_onnx(path).nodes)
 
 
 def _check_external(model: OnnxFile) -> None:

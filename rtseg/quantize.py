@@ -24,7 +24,7 @@ from rtseg import registry
 from rtseg.backends import open_backend
 from rtseg.card import write_card
 from rtseg.errors import ConfigError, ModelError
-from rtseg.onnx_file import read_onnx
+from rtseg.onnx_file import is_quantised
 from rtseg.report import file_hash
 from rtseg.segmenter import Segmenter
 from rtseg.spec import METADATA_KEY, ModelSpec, find_package, write_text
@@ -87,7 +87,7 @@ def _check(path: Path, spec: ModelSpec) -> None:
         raise ModelError(f"{path} is no ONNX file, so it cannot be quantised: give a package that rtseg export wrote")
     if spec.dtype != "float32":
         raise ModelError(f"{path} takes {spec.dtype} input: quantise the float32 model")
-    if any(node.op in ("QuantizeLinear", "DequantizeLinear", "QLinearConv") for node in read_onnx(path).nodes):
+    if is_quantised(path):
         raise ModelError(f"{path} is quantised already: quantise the float32 model")
 
 

@@ -13,6 +13,7 @@ import pytest
 from rtseg.backends import open_backend
 from rtseg.cli import main
 from rtseg.errors import BackendError
+from rtseg.onnx_file import is_quantised
 from rtseg.segmenter import Segmenter
 from rtseg.sources.synthetic import SyntheticSource
 from rtseg.spec import METADATA_KEY, find_package, read_spec
@@ -57,6 +58,8 @@ def test_package_is_complete_and_half_the_size(twin: Path) -> None:
     onnx.checker.check_model(graph)
     assert {entry.key: entry.value for entry in graph.metadata_props} == {METADATA_KEY: spec.to_json()}
     assert "int8" in (twin / "CARD.md").read_text()
+    assert is_quantised(twin / "model.onnx")
+    assert not is_quantised(source.path)
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])

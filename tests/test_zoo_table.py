@@ -32,6 +32,7 @@ def test_the_page_is_what_the_files_say(tool: ModuleType) -> None:
     page = (ROOT / "docs" / "model-zoo.md").read_text(encoding="utf-8")
     assert page == tool.page(ROOT), "run tools/zoo.py"
     files = {path.stem for path in (ROOT / "docs" / "zoo").glob("*.json") if ".eval" not in path.name}
+    files.remove("own-size")
     assert {row[0] for row in rows_under(page, "Cost and speed")[2:]} == files
     assert {"pidnet-s", "unet-fast0-camvid", "unet-lite2-camvid"} <= files
 
@@ -46,7 +47,8 @@ def results(tmp_path: Path) -> Path:
     (zoo / "comparison").mkdir(parents=True)
     row = {
         "name": "street", "network": "pidnet-s", "weights": "trained", "arithmetic": "int8", "sha256": "abc",
-        "bytes": 2_500_000, "output_stride": 8, "parameters": 7_620_000, "parity": {},
+        "bytes": 2_500_000, "output_stride": 8, "parameters": 7_620_000,
+        "parity": {"openvino": {"largest_logit_difference": 2e-5, "largest_logit": 10.0}},
         "gmac": {"480x360": 3.95, "960x720": 15.6}, "machine": {"cores": 2, "cpu": "CPU"},
         "speed": {"openvino fp32": {"480x360": timing(12.34), "960x720": timing(50.0)}},
     }  # fmt: skip
@@ -81,7 +83,23 @@ def test_scores_are_those_of_the_very_file_that_was_timed(tool: ModuleType, resu
 def test_speed_is_given_with_its_ratio_and_what_was_not_measured_is_a_dash(tool: ModuleType, results: Path) -> None:
     row = rows_under(tool.page(results), "Cost and speed")[2]
     assert row[:3] == ["street", "int8", "8"]
-    assert row[6:] == ["12.3 (1.23)", "50.0 (5.00)", "–", "–", "–", "–"]
+    assert row[3] == "2e-06"
+    assert row[7:] == ["12.3 (1.23)", "50.0 (5.00)", "–", "–", "–", "–"]
+
+
+def test_models_that_ship_are_compared_at_their_own_sizes(tool: ModuleType, results: Path) -> None:
+    own = {
+        name: {"median_ms": ms, "network_size": list(size)}
+        for name, ms, size in (("street", 10.0, (352, 480)), (tool.DEFAULT_MODEL, 4.0, (256, 352)))
+    }
+    content = {"frame": "480x360", "speed": {"openvino fp32": own}, "machine": {"cores": 2, "cpu": "CPU"}}
+    (results / "docs" / "zoo" / "own-size.json").write_text(json.dumps(content))
+    rows = rows_under(tool.page(results), "The models that ship")
+    assert rows[0] == ["model", "network input", "val mIoU", "openvino fp32"]
+    assert rows[2:] == [
+        ["street", "480x352", "0.7123", "10.0 (1.0x)"],
+        [f"{tool.DEFAULT_MODEL} (default)", "352x256", "–", "4.0 (2.5x)"],
+    ]
 
 
 def test_the_comparison_is_sorted_by_score(tool: ModuleType, results: Path) -> None:

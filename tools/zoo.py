@@ -1,7 +1,7 @@
 """Write docs/model-zoo.md from the result files of the repository; no number in it is typed by hand.
 
-Read are docs/zoo/<name>.json (tools/bench_zoo.py: cost and speed), docs/zoo/<name>.<backend>.eval.json and
-engines/<name>/eval.json (rtseg eval: scores), and docs/zoo/comparison/<name>.json (tools/compare.py: training under one
+Read are docs/zoo/<name>.json and own-size.json (tools/bench_zoo.py: cost and speed), engines/<name>/eval.json and
+docs/zoo/<name>.<backend>.eval.json (rtseg eval: scores), and docs/zoo/comparison/<name>.json (tools/compare.py: one
 budget). Scores count only for the very file that was timed. `--check` writes nothing and fails if the page is not what
 the files say.
 """
@@ -14,9 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rtseg.config import DEFAULT_MODEL
+
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("480x360", "960x720")
 RUNS = ("openvino fp32", "openvino bf16", "onnxruntime fp32")
+OWN_SIZE = "own-size.json"
 Row = dict[str, Any]
 
 
@@ -28,7 +31,8 @@ def read(path: Path) -> Row:
 
 def measured(root: Path) -> list[Row]:
     """The rows of tools/bench_zoo.py, by name."""
-    return [read(path) for path in sorted((root / "docs" / "zoo").glob("*.json")) if ".eval" not in path.name]
+    paths = sorted((root / "docs" / "zoo").glob("*.json"))
+    return [read(path) for path in paths if ".eval" not in path.name and path.name != OWN_SIZE]
 
 
 def scores_of(root: Path, row: Row) -> list[Row]:
@@ -71,6 +75,44 @@ def cost(row: Row) -> list[str]:
 HEAD_COST = ["M parameters", *(f"GMAC {size}" for size in SIZES)]
 
 
+def own_size_part(root: Path, rows: list[Row]) -> list[str]:
+    """Shipped models beside each other, each at the size at which it is scored."""
+    path = root / "docs" / "zoo" / OWN_SIZE
+    if not path.is_file():
+        return []
+    content = read(path)
+    speed, miou = content["speed"], {}
+    for row in rows:
+        miou.update(
+            {row["name"]: max(scores["miou"] for scores in scores_of(root, row))} if scores_of(root, row) else {}
+        )
+    names = list(next(iter(speed.values())))
+    runs = [run for run in RUNS if run in speed]
+    slowest = {run: max(speed[run][name]["median_ms"] for name in names) for run in runs}
+    lines = []
+    for name in names:
+        height, width = speed[runs[0]][name]["network_size"]
+        cells = []
+        for run in runs:
+            timing = speed[run][name]
+            cells.append(f"{timing['median_ms']:.1f} ({slowest[run] / timing['median_ms']:.1f}x)")
+        lines.append(
+            [f"{name}{' (default)' * (name == DEFAULT_MODEL)}", f"{width}x{height}", number(miou.get(name), 4), *cells]
+        )
+    return [
+        "## The models that ship",
+        "",
+        "Each at the network size that it was trained for and is scored at, all timed in turn on one "
+        f"{content['frame']} frame (preprocess, network and labels; median ms, and in brackets how many times as fast "
+        f"as the slowest) on {content['machine']['cores']} cores of an {content['machine']['cpu']}. The default is the "
+        "fast one: an overlay in time is what this is for, and it is closer to the best one than to its time. "
+        "`--model` names another.",
+        "",
+        *table(["model", "network input", "val mIoU", *runs], lines),
+        "",
+    ]
+
+
 def trained_part(root: Path, rows: list[Row]) -> list[str]:
     """Models with trained weights: scores, size, speed, then IoU per class."""
     summary, classes, names = [], [], []
@@ -91,7 +133,8 @@ def trained_part(root: Path, rows: list[Row]) -> list[str]:
         "## Trained on CamVid",
         "",
         "Scored by `rtseg eval` on the 101 val images through the whole pipeline. Files marked int8 come from "
-        "`rtseg quantize`.",
+        "`rtseg quantize`. mIoU is that of the network size in the table above. CamVid's val is a part of a drive that "
+        "train has too, and the weights were chosen on it: expect less elsewhere.",
         "",
         *table(["model", "network", "scored with", "val mIoU", "boundary F", "MB", *HEAD_COST], summary),
         "",
@@ -143,6 +186,12 @@ def comparison_part(root: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def errors_of(row: Row) -> str:
+    """The largest difference of a logit from torch's in any runtime, as a share of the largest logit."""
+    shares = [found["largest_logit_difference"] / found["largest_logit"] for found in row["parity"].values()]
+    return f"{max(shares):.0e}" if shares else "–"
+
+
 def speed_part(rows: list[Row]) -> list[str]:
     """Cost and speed of every measured network."""
     if not rows:
@@ -154,15 +203,17 @@ def speed_part(rows: list[Row]) -> list[str]:
         "",
         f"Milliseconds per frame (preprocess, network and labels; median of {fewest} frames or more) on "
         f"{host['cores']} cores of an {host['cpu']}, and in brackets the ratio to PIDNet-S timed in turn with it in "
-        "the same run; the ratio is what carries over to another machine. Written by `tools/bench_zoo.py`. A file "
-        "whose logits differ from torch's by more than a ten-thousandth of the largest is not written.",
+        "the same run; the ratio is what carries over to another machine. Written by `tools/bench_zoo.py`. Sizes are "
+        "rounded to the network's multiple, for the GMAC too. Error: the largest difference from torch's logits in "
+        "OpenVINO and ONNX Runtime in fp32, as a share of the largest logit; a file with more than 1e-4 is not "
+        "written.",
         "",
         *table(
-            ["network or model", "weights", "stride", *HEAD_COST, *HEAD_TIMES],
+            ["network or model", "weights", "stride", "error", *HEAD_COST, *HEAD_TIMES],
             [
                 [
                     row["name"], "int8" if row["arithmetic"] == "int8" else row["weights"], str(row["output_stride"]),
-                    *cost(row), *times(row),
+                    errors_of(row), *cost(row), *times(row),
                 ]
                 for row in rows
             ],
@@ -180,6 +231,7 @@ def page(root: Path) -> str:
         "",
         "Generated from results in the repository by `tools/zoo.py`; every row is a file that a command wrote.",
         "",
+        *own_size_part(root, trained),
         *trained_part(root, trained),
         *comparison_part(root),
         *speed_part(rows),

@@ -23,7 +23,7 @@ from rtseg.spec import ModelSpec
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["TorchBackend", "cuda_problem", "devices"]
+__all__ = ["TorchBackend", "cuda_problem", "devices", "rebuild"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 KEPT_SIZES = 4
@@ -82,7 +82,7 @@ class TorchBackend:
             raise ConfigError(f"unknown precision '{precision}' for torch: {nearest(self.precision, PRECISIONS)}")
         dtype = PRECISIONS[self.precision]
         exported = path.suffix == ".pt2"
-        network = _load_exported(path) if exported else _rebuild(path, spec)
+        network = _load_exported(path) if exported else rebuild(path, spec)
         network = network.to(device=place, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         forward = _Forward(network, spec.layout == "NHWC" and not exported, dtype)
         self._runner: _Runner = (
@@ -265,8 +265,8 @@ def _load_exported(path: Path) -> nn.Module:
     return module
 
 
-def _rebuild(path: Path, spec: ModelSpec) -> nn.Module:
-    """The spec's network with the weights of the ONNX file, in eval mode."""
+def rebuild(path: Path, spec: ModelSpec) -> nn.Module:
+    """The spec's network with the weights of the ONNX file, in eval mode; BackendError where they do not fit."""
     if spec.network is None:
         raise BackendError(
             f"model {spec.name} names no network of rtseg, so torch cannot rebuild it: "

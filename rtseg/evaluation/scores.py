@@ -16,6 +16,7 @@ from rtseg.errors import ModelError
 from rtseg.evaluation.temporal import TemporalConsistency, place_of
 from rtseg.evaluation.worst import Worst
 from rtseg.frame import Image, Labels
+from rtseg.onnx_file import is_quantised
 from rtseg.progress import shown
 from rtseg.report import file_hash
 from rtseg.segmenter import Segmenter
@@ -127,9 +128,11 @@ def evaluate(
 
 
 def write_scores(scores: dict[str, Any], out: Path, model: str) -> None:
-    """Write scores as JSON with the hash of the model file; as `eval.json` of its package they also renew CARD.md."""
+    """Write scores as JSON with facts of the model file; as `eval.json` of its package they also renew CARD.md."""
     path = find_package(model).path
-    write_text(out, json.dumps({**scores, "sha256": file_hash(path)}, indent=2) + "\n")
+    arithmetic = "int8" if path.suffix == ".onnx" and is_quantised(path) else "float"
+    facts = {"arithmetic": arithmetic, "sha256": file_hash(path)}
+    write_text(out, json.dumps({**scores, **facts}, indent=2) + "\n")
     if out.name == "eval.json" and out.resolve().parent == path.resolve().parent:
         write_card(path.parent)
 

@@ -20,6 +20,7 @@ from rtseg.report import file_hash
 from rtseg.segmenter import Segmenter
 from rtseg.spec import ModelSpec
 from rtseg.training.data import CAMVID, CamVid
+from tests.onnx_models import conv_model
 from tests.training.camvid import write_camvid
 
 PACKAGE = Path(__file__).parents[2] / "engines" / "unet-fast0-camvid"
@@ -129,13 +130,14 @@ def test_classes_in_another_order_are_matched_by_name(data: Path) -> None:
 def test_scores_name_the_file_and_renew_the_card(tmp_path: Path, data: Path) -> None:
     folder = tmp_path / "toy"
     folder.mkdir()
-    (folder / "model.onnx").write_bytes(b"weights")
+    conv_model(folder / "model.onnx")
     (folder / "spec.json").write_text(CAMVID.to_json())
     scores = evaluate(segmenter(data), data=data)
     write_scores(scores, tmp_path / "elsewhere.json", str(folder / "model.onnx"))
     assert not (folder / "CARD.md").exists()
     write_scores(scores, folder / "eval.json", str(folder / "model.onnx"))
-    assert json.loads((folder / "eval.json").read_text())["sha256"] == file_hash(folder / "model.onnx")
+    written = json.loads((folder / "eval.json").read_text())
+    assert (written["sha256"], written["arithmetic"]) == (file_hash(folder / "model.onnx"), "float")
     assert f"{scores['miou']:.4f}" in (folder / "CARD.md").read_text()
 
 
