@@ -105,8 +105,7 @@ def own_size_part(root: Path, rows: list[Row]) -> list[str]:
         "Each at the network size that it was trained for and is scored at, all timed in turn on one "
         f"{content['frame']} frame (preprocess, network and labels; median ms, and in brackets how many times as fast "
         f"as the slowest) on {content['machine']['cores']} cores of an {content['machine']['cpu']}. The default is the "
-        "fast one: an overlay in time is what this is for, and it is closer to the best one than to its time. "
-        "`--model` names another.",
+        "fast one, since an overlay in time is what this is for. `--model` names the other.",
         "",
         *table(["model", "network input", "val mIoU", *runs], lines),
         "",
