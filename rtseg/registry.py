@@ -18,6 +18,7 @@ __all__ = [
     "DATASETS",
     "DECODERS",
     "ENCODERS",
+    "ENCODER_STRIDES",
     "NETWORKS",
     "SINKS",
     "SOURCES",
@@ -81,6 +82,8 @@ DECODERS: Table = {
     "unet-fast": ("rtseg.models.unet_on_encoder:unet_fast", "train"),
 }
 """Decoders that take any encoder: a network's name is "<decoder>-<encoder>"."""
+ENCODER_STRIDES: Mapping[str, tuple[int, ...]] = {"deeplabv3": (8, 16), "deeplabv3plus": (8, 16)}
+"""Decoders whose encoder's output stride the name can choose: "<decoder>-<encoder>-os8"; their own default without."""
 ENCODERS: Table = {
     "alexnet": ("rtseg.models.encoders.alexnet:alexnet", "train"),
     "vgg16": ("rtseg.models.encoders.vgg:vgg16", "train"),

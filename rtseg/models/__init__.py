@@ -1,11 +1,13 @@
 """Segmentation networks, one file per paper; `build` makes any of them by its name.
 
-A name is an entry of `rtseg.registry.NETWORKS` ("pidnet-s") or a decoder and an encoder ("unet-resnet18").
+A name is an entry of `rtseg.registry.NETWORKS` ("pidnet-s") or a decoder and an encoder ("unet-resnet18"). DeepLabV3
+and V3+ take the output stride of their encoder behind it ("deeplabv3plus-resnet50-os8").
 `rtseg.models.blocks` declares what a network and an encoder have.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from rtseg import registry
@@ -18,9 +20,8 @@ __all__ = ["build", "build_encoder", "names"]
 
 
 def names() -> list[str]:
-    """Every name that `build` knows, decoders with each of their encoders."""
-    pairs = (f"{decoder}-{encoder}" for decoder in registry.DECODERS for encoder in registry.ENCODERS)
-    return sorted({*registry.NETWORKS, *pairs})
+    """Every name that `build` knows, decoders with each of their encoders and output strides."""
+    return sorted({*registry.NETWORKS, *_pairs()})
 
 
 def build(name: str, classes: int, *, training_heads: bool = False) -> Network:
@@ -32,13 +33,23 @@ def build(name: str, classes: int, *, training_heads: bool = False) -> Network:
         factory = registry.load(registry.NETWORKS, name, "network")
         made: Network = factory(classes, training_heads=training_heads)
         return made
-    for decoder in sorted(registry.DECODERS, key=len, reverse=True):
-        encoder = name.removeprefix(f"{decoder}-")
-        if encoder in registry.ENCODERS and encoder != name:
-            factory = registry.load(registry.DECODERS, decoder, "decoder")
-            on_encoder: Network = factory(encoder, classes, training_heads=training_heads)
-            return on_encoder
-    raise ConfigError(f"unknown network '{name}': {nearest(name, names())}")
+    pairs = _pairs()
+    if name not in pairs:
+        raise ConfigError(f"unknown network '{name}': {nearest(name, names())}")
+    decoder, encoder, options = pairs[name]
+    factory = registry.load(registry.DECODERS, decoder, "decoder")
+    on_encoder: Network = factory(encoder, classes, training_heads=training_heads, **options)
+    return on_encoder
+
+
+def _pairs() -> dict[str, tuple[str, str, dict[str, int]]]:
+    """Decoder, encoder and the decoder's options by the name of the network that they make."""
+    pairs: dict[str, tuple[str, str, dict[str, int]]] = {}
+    for decoder, encoder in itertools.product(registry.DECODERS, registry.ENCODERS):
+        pairs[f"{decoder}-{encoder}"] = decoder, encoder, {}
+        for stride in registry.ENCODER_STRIDES.get(decoder, ()):
+            pairs[f"{decoder}-{encoder}-os{stride}"] = decoder, encoder, {"encoder_stride": stride}
+    return pairs
 
 
 def build_encoder(name: str, **options: Any) -> Encoder:

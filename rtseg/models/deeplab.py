@@ -85,5 +85,5 @@ class DeepLabV3Plus(Network):
 def deeplabv3plus(
     encoder: str, classes: int, *, training_heads: bool = False, encoder_stride: int = 16
 ) -> DeepLabV3Plus:
-    """DeepLabV3+ with its encoder at stride 16 and its decoder at stride 4; it has no training heads."""
+    """DeepLabV3+ with its encoder at stride 16 (or 8) and its decoder at stride 4; it has no training heads."""
     return DeepLabV3Plus(encoder, classes, encoder_stride)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rtseg.errors import ModelError
 from rtseg.models import build_encoder
 from rtseg.models.blocks import Heads, Network, check_classes, check_size, conv_bn_relu, fcn_head, initialise
 
 PLANES = 256
-RATES = (12, 24, 36)
-"""The published networks have these rates at output stride 16 too, where the paper halves them."""
+RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
+"""Of the pyramid at each output stride (section 3.3)."""
+PUBLISHED_RATES = {("mobilenetv3-large", 16): (12, 24, 36)}
+"""Where torchvision's network has other rates than the paper."""
 AUXILIARY_FEATURE = {"mobilenetv3-large": 2}
 """Which of the encoder's features the published auxiliary head takes, where it is not the last but one."""
 
@@ -48,13 +51,16 @@ class DeepLabV3(Network):
     def __init__(self, encoder: str, classes: int, output_stride: int = 8, *, training_heads: bool = True) -> None:
         super().__init__()
         check_classes(classes)
+        if output_stride not in RATES:
+            raise ModelError(f"DeepLabV3 has output stride 8 or 16, got {output_stride}")
         self.multiple = self.output_stride = output_stride
         self.backbone = build_encoder(encoder, output_stride=output_stride)
         self.mean, self.std = self.backbone.mean, self.backbone.std
         channels = self.backbone.channels
         self.auxiliary_feature = AUXILIARY_FEATURE.get(encoder, len(channels) - 2)
+        rates = PUBLISHED_RATES.get((encoder, output_stride), RATES[output_stride])
         self.classifier = nn.Sequential(
-            Aspp(channels[-1], PLANES, RATES), *conv_bn_relu(PLANES, PLANES, 3), nn.Conv2d(PLANES, classes, 1)
+            Aspp(channels[-1], PLANES, rates), *conv_bn_relu(PLANES, PLANES, 3), nn.Conv2d(PLANES, classes, 1)
         )
         self.aux_classifier = fcn_head(channels[self.auxiliary_feature], classes) if training_heads else None
         initialise(self.classifier)
@@ -71,9 +77,9 @@ class DeepLabV3(Network):
 
 
 def deeplabv3(
-    encoder: str, classes: int, *, training_heads: bool = False, output_stride: int | None = None
+    encoder: str, classes: int, *, training_heads: bool = False, encoder_stride: int | None = None
 ) -> DeepLabV3:
-    """DeepLabV3 at `output_stride` 8 or 16: by default the published one, 8 on ResNets, 16 on all others."""
-    if output_stride is None:
-        output_stride = 8 if encoder.startswith("resnet") else 16
-    return DeepLabV3(encoder, classes, output_stride, training_heads=training_heads)
+    """DeepLabV3 with its encoder at stride 8 or 16: by default the published one, 8 on ResNets, 16 on all others."""
+    if encoder_stride is None:
+        encoder_stride = 8 if encoder.startswith("resnet") else 16
+    return DeepLabV3(encoder, classes, encoder_stride, training_heads=training_heads)

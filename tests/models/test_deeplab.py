@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from rtseg import models
-from rtseg.errors import ModelError
+from rtseg.backends.torch import rebuild
+from rtseg.errors import ConfigError, ModelError
+from rtseg.export import spec_of, write_onnx
 from rtseg.models.blocks import Heads, count_parameters
-from rtseg.models.deeplab import deeplabv3plus, separable
-from rtseg.models.deeplab_v3 import Aspp, DeepLabV3, deeplabv3
+from rtseg.models.deeplab import SeparableAspp, deeplabv3plus, separable
+from rtseg.models.deeplab_v3 import Aspp, DeepLabV3
+from rtseg.registry import DECODERS, ENCODERS, NETWORKS
+from rtseg.training.data import CAMVID
 from tests.models import torchvision_reference as reference
 
 RESNET101 = (3, 4, 23, 3)
@@ -89,13 +95,70 @@ def test_pyramid_sees_each_rate() -> None:
     assert float(seen[6, 6]) == pytest.approx(4, rel=1e-3)  # 1x1 and three middle taps
 
 
-def test_output_stride_of_deeplabv3() -> None:
+def rates_of(network: nn.Module) -> list[int]:
+    branches = [
+        branch[0] for part in network.modules() if isinstance(part, Aspp | SeparableAspp) for branch in part.convs
+    ]
+    return [conv.dilation[0] for conv in branches if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "rates"),
+    [
+        ("deeplabv3-resnet50", 8, [12, 24, 36]),  # torchvision's
+        ("deeplabv3-resnet101", 8, [12, 24, 36]),
+        ("deeplabv3-mobilenetv3-large", 16, [12, 24, 36]),
+        ("deeplabv3-mobilenetv3-large-os16", 16, [12, 24, 36]),
+        ("deeplabv3-mobilenetv3-large-os8", 8, [12, 24, 36]),
+        ("deeplabv3-resnet50-os16", 16, [6, 12, 18]),  # the paper's
+        ("deeplabv3-resnet18-os8", 8, [12, 24, 36]),
+        ("deeplabv3-efficientnet-lite0", 16, [6, 12, 18]),
+        ("deeplabv3-efficientnet-lite0-os8", 8, [12, 24, 36]),
+        ("deeplabv3plus-resnet50", 16, [6, 12, 18]),
+        ("deeplabv3plus-resnet50-os16", 16, [6, 12, 18]),
+        ("deeplabv3plus-resnet50-os8", 8, [12, 24, 36]),
+        ("deeplabv3plus-mobilenetv2-os8", 8, [12, 24, 36]),
+    ],
+)
+def test_the_name_chooses_the_output_stride_and_that_the_rates(name: str, stride: int, rates: list[int]) -> None:
+    assert name in models.names()
     with torch.device("meta"):
-        assert deeplabv3("resnet18", 3).output_stride == 8
-        assert deeplabv3("efficientnet-lite0", 3).output_stride == 16
-        network = deeplabv3("efficientnet-lite0", 3, output_stride=8).eval()
-        assert network.multiple == network.output_stride == 8
-        assert network(torch.zeros(1, 3, 24, 40)).shape == (1, 3, 3, 5)
+        network = models.build(name, 3).eval()
+        features = network.get_submodule("encoder" if "plus" in name else "backbone")(torch.zeros(1, 3, 48, 80))
+        assert features[-1].shape[-2:] == (48 // stride, 80 // stride)
+        assert network.multiple == stride
+        logits = 4 if "plus" in name else stride
+        assert network.output_stride == logits
+        assert network(torch.zeros(1, 3, 48, 80)).shape == (1, 3, 48 // logits, 80 // logits)
+        assert rates_of(network) == rates
+
+
+def test_every_name_is_of_one_network() -> None:
+    names = models.names()
+    assert len(names) == len(set(names)) == len(NETWORKS) + len(DECODERS) * len(ENCODERS) + 2 * 2 * len(ENCODERS)
+    with pytest.raises(
+        ConfigError, match="unknown network 'deeplabv3-resnet50-os4': did you mean 'deeplabv3-resnet50-os8"
+    ):
+        models.build("deeplabv3-resnet50-os4", 2)
+    with pytest.raises(ConfigError, match="unknown network 'unet-resnet18-os8': did you mean"):
+        models.build("unet-resnet18-os8", 2)
+    with pytest.raises(ModelError, match="output stride 8 or 16, got 32"):
+        DeepLabV3("resnet18", 2, 32)
+
+
+def test_the_torch_backend_keeps_the_output_stride(tmp_path: Path) -> None:
+    """It rebuilds the network by its name; at another stride the same weights give other logits."""
+    torch.manual_seed(0)
+    name = "deeplabv3plus-mobilenetv2-os8"
+    network = models.build(name, 11).eval()
+    spec = spec_of(network, CAMVID, name="net", network=name)
+    write_onnx(network, spec, tmp_path / "model.onnx")
+    rebuilt = rebuild(tmp_path / "model.onnx", spec)
+    image = torch.rand(1, 3, 40, 72)
+    with torch.inference_mode():
+        wanted = network(image)
+        assert wanted.std() > 0
+        torch.testing.assert_close(rebuilt(image), wanted)
 
 
 def test_deeplabv3plus_at_both_encoder_strides() -> None:
