@@ -60,6 +60,7 @@ class SegFormer(Network):
 
     multiple = 32
     output_stride = 4
+    published_extras = ("decode_head.conv_seg.",)  # of the base class of published heads, which this one never uses
 
     def __init__(self, backbone: MixTransformer, classes: int) -> None:
         super().__init__()

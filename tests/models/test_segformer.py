@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from rtseg.models import build
 from rtseg.models.blocks import resize_like
 from rtseg.models.encoders.mix_transformer import Attention, Block, DropPath, MixFfn, mit_b0, to_grid, to_tokens
 from rtseg.models.segformer import MlpHead
+from rtseg.models.weights import load_weights
 
 
 def test_attention_without_reduction_is_multi_head_attention() -> None:
@@ -148,6 +150,26 @@ def test_names_are_those_of_the_published_checkpoints() -> None:
         "linear_pred.weight": (19, 256, 1, 1),
         "linear_pred.bias": (19,),
     }
+
+
+def test_a_published_checkpoint_loads_with_its_unused_classifier(tmp_path: Path) -> None:
+    network = build("segformer-b0", 150)
+    published = {
+        key: torch.rand_like(value) if value.is_floating_point() else torch.tensor(7)
+        for key, value in network.state_dict().items()
+    }
+    unused = {"decode_head.conv_seg.weight": torch.rand(150, 128, 1, 1), "decode_head.conv_seg.bias": torch.rand(150)}
+    file = tmp_path / "segformer.b0.512x512.ade.160k.pth"
+    torch.save({"meta": {"CLASSES": ("wall", "building")}, "state_dict": {**published, **unused}}, file)
+    load_weights(network, str(file))
+    assert all(torch.equal(value, published[key]) for key, value in network.state_dict().items())
+    # A head for other classes starts anew, the rest from the checkpoint.
+    other = build("segformer-b0", 19)
+    own = other.state_dict()["decode_head.linear_pred.weight"].clone()
+    load_weights(other, str(file), skip=("decode_head.linear_pred.",))
+    state = other.state_dict()
+    assert torch.equal(state["decode_head.linear_pred.weight"], own)
+    assert torch.equal(state["decode_head.linear_fuse.conv.weight"], published["decode_head.linear_fuse.conv.weight"])
 
 
 def test_normalisations_have_the_published_epsilons() -> None:
