@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rtseg.models import build_encoder
+from rtseg.models import build, build_encoder
 from rtseg.models.deeplab_v1 import DeepLabV1
+from rtseg.models.encoders.fully_connected import decimated
+from rtseg.registry import ENCODERS
 from rtseg.training.data import CAMVID
 from rtseg.training.recipe import Recipe
 from rtseg.training.run import Run
@@ -18,7 +21,7 @@ from rtseg.training.transforms import Augmentation
 
 def test_only_the_fifth_stage_and_fc6_are_dilated() -> None:
     with torch.device("meta"):
-        network = DeepLabV1(21).eval()
+        network = DeepLabV1("vgg16", 21).eval()
         assert network(torch.zeros(1, 3, 40, 72)).shape == (1, 21, 5, 9)
     rates = [m.dilation[0] for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     assert rates == [1] * 10 + [2] * 3 + [12]
@@ -27,7 +30,7 @@ def test_only_the_fifth_stage_and_fc6_are_dilated() -> None:
 
 def test_it_computes_what_its_weights_say() -> None:
     torch.manual_seed(0)
-    network = DeepLabV1(4).eval()
+    network = DeepLabV1("vgg16", 4).eval()
     state = network.state_dict()
     image = torch.rand(1, 3, 32, 48)
 
@@ -75,3 +78,34 @@ def test_training_starts_from_a_part_of_the_published_classifier(tmp_path: Path)
     assert torch.equal(own["fully_connected.fc6.bias"], state["classifier.0.bias"][::4])
     assert torch.equal(own["fully_connected.fc7.bias"], state["classifier.3.bias"][::4])
     assert own["classifier.weight"].shape == (11, 1024, 1, 1)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_the_head_on_every_encoder(encoder: str) -> None:
+    with torch.device("meta"):
+        network = build(f"deeplabv1-{encoder}", 5).eval()
+        assert isinstance(network, DeepLabV1)
+        assert network(torch.zeros(1, 3, 24, 40)).shape == (1, 5, 3, 5)
+    fc6 = network.fully_connected.fc6
+    assert isinstance(fc6, nn.Conv2d)
+    assert (fc6.in_channels, fc6.out_channels, fc6.kernel_size) == (network.encoder.channels[-1], 1024, (3, 3))
+    assert (fc6.dilation, fc6.padding) == ((12, 12), (12, 12))
+    assert network.fully_connected.weights_from({"fc.weight": torch.zeros(1000, 7)}) == {}
+
+
+def test_a_part_of_six_by_six_taps() -> None:
+    """Of AlexNet's taps: the ends, and one of the two in the middle."""
+    layers = DeepLabV1("alexnet", 2).fully_connected.layers
+    taps = torch.arange(36.0).view(1, 1, 6, 6).expand(2048, 4, 6, 6)
+    filters = torch.arange(2048.0)
+    weights = {
+        "fc6.weight": taps,
+        "fc6.bias": filters,
+        "fc7.weight": torch.zeros(2048, 2048, 1, 1),
+        "fc7.bias": filters,
+    }
+    part = decimated(weights, layers)
+    assert part["fc6.weight"].shape == (1024, 4, 3, 3)
+    assert part["fc6.weight"][0, 0].tolist() == [[0, 2, 5], [12, 14, 17], [30, 32, 35]]
+    assert part["fc6.bias"].tolist() == list(range(0, 2048, 2))
+    assert part["fc7.weight"].shape == (1024, 1024, 1, 1)
