@@ -21,10 +21,10 @@ SEEDS = 1 << 24
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One training run.
 
-    **What.** `dataset` is a layout of `rtseg.training.datasets`, recognised unless given. `weights` are published ones
-    of the encoder, `network_weights` of the whole network, less what begins with one of `fresh`
-    (`rtseg.models.weights`). Parameters whose name begins with one of `frozen` keep their values; `frozen_norm` keeps
-    the statistics of batch normalisation.
+    **What.** `dataset` is a layout of `rtseg.training.datasets`, recognised unless given; `train_split` is learnt,
+    `val_split` scored. `weights` are published ones of the encoder, `network_weights` of the whole network, less what
+    begins with one of `fresh` (`rtseg.models.weights`). Parameters whose name begins with one of `frozen` keep their
+    values; `frozen_norm` keeps the statistics of batch normalisation.
 
     **How long.** `minutes` of training where that is set (`--time-budget`), else `steps`, else `epochs`. By minutes
     the learning rate follows the elapsed time, so that the run ends annealed however busy the machine is; only runs by
@@ -42,6 +42,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str
     network: str
     dataset: str | None = None
+    train_split: str = "train"
+    val_split: str = "val"
     weights: str | None = None
     network_weights: str | None = None
     fresh: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import torch
@@ -19,7 +19,7 @@ from rtseg.spec import ModelSpec
 from rtseg.training.checkpoint import load_checkpoint
 from rtseg.training.depthwise import speed_up
 from rtseg.training.optimisation import average_into, make_optimizer, rate_factor, set_rate
-from rtseg.training.recipe import Recipe, differences
+from rtseg.training.recipe import Recipe, differences, recipe_of
 
 __all__ = ["Run"]
 
@@ -29,16 +29,19 @@ CPU = torch.device("cpu")
 class Run:
     """Network, averaged network, optimiser, the step, the seconds trained so far, and what the next log row sums up.
 
-    `base` is the spec of the data set (`spec_of_data`), `data` describes it in words.
+    `base` is the spec of the data set (`spec_of_data`), `data` describes it in words. Without `published` the recipe's
+    weights are not loaded: those of a checkpoint are to take their place.
     """
 
-    def __init__(self, recipe: Recipe, base: ModelSpec, data: str = "", device: torch.device = CPU) -> None:
+    def __init__(
+        self, recipe: Recipe, base: ModelSpec, data: str = "", device: torch.device = CPU, *, published: bool = True
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.base, self.data, self.device = recipe, base, data, device
         network = build(recipe.network, len(base.classes), training_heads=True)
-        if recipe.weights:
+        if published and recipe.weights:
             load_classifier(network, _encoder(network, recipe), recipe.weights)
-        if recipe.network_weights:
+        if published and recipe.network_weights:
             load_weights(network, recipe.network_weights, skip=recipe.fresh)
         self.network: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average: Network = copy.deepcopy(self.network).eval()
@@ -53,9 +56,10 @@ class Run:
         self.totals: dict[str, float] = {}
         self.seconds: list[float] = []
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds: tensors and plain values."""
+    def state(self, kept: Literal["last", "best"] = "last") -> dict[str, Any]:
+        """What a checkpoint holds: tensors and plain values; `kept` is why: the newest, or of the best val mIoU."""
         return {
+            "kept": kept,
             "recipe": msgspec.json.encode(self.recipe).decode(),
             "spec": self.base.to_json(),
             "data": self.data,
@@ -74,12 +78,17 @@ class Run:
         }
 
     def restore(self, path: Path) -> None:
-        """Continue from a checkpoint of the same recipe; ConfigError naming the fields that differ otherwise."""
+        """Continue from a checkpoint of the same recipe and data; ConfigError naming what differs otherwise."""
         state = load_checkpoint(path)
-        changed = differences(msgspec.json.decode(state["recipe"], type=Recipe), self.recipe)
+        changed = differences(recipe_of(msgspec.json.decode(state["recipe"]), str(path)), self.recipe)
         if changed:
             raise ConfigError(
                 f"{path} was trained with another recipe (other: {', '.join(changed)}): start afresh or use that recipe"
+            )
+        data = state.get("data") or self.data
+        if self.data and data != self.data:
+            raise ConfigError(
+                f"{path} was trained on {data}; the data given are {self.data}: give the same, or start afresh"
             )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

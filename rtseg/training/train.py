@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import msgspec
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -94,19 +95,20 @@ def train(
         raise ConfigError(f"no checkpoint at {last} to continue from: train without --resume, or give its --out")
     with ExitStack() as stack:
         processes = stack.enter_context(joined(device))
-        training, validation = (open_dataset(data, split, name=recipe.dataset) for split in ("train", "val"))
+        splits = (recipe.train_split, recipe.val_split)
+        training, validation = (open_dataset(data, split, name=recipe.dataset) for split in splits)
         _check_focus(recipe, training)
         if processes.first:
             make_folder(out)
             sweep(out)
-        run = Run(recipe, spec_of_data(training), _described(training), processes.device)
+        run = Run(recipe, spec_of_data(training), _described(training), processes.device, published=not resume)
         if resume:
             run.restore(last)
         batches = Batches(
             training, recipe.batch, recipe.augmentation, recipe.seed,
             rank=processes.rank, count=processes.count, workers=min(8, os.cpu_count() or 1),
         )  # fmt: skip
-        balance = class_weights(class_pixels(training), recipe.loss.balance)
+        balance = _balance(training, recipe.loss.balance, processes)
         criterion = Criterion(recipe.loss, balance, training.ignore_index).to(run.device)
         if processes.count > 1 and run.device.type == "cuda":
             run.network = nn.SyncBatchNorm.convert_sync_batchnorm(run.network)  # type: ignore[no-untyped-call]
@@ -244,7 +246,7 @@ def end_epoch(
     if board:
         board.scalars({f"epoch/{name}": value for name, value in row.items()}, run.step)
     if better:
-        save_checkpoint(run.state(), out / "best.pt")
+        save_checkpoint(run.state("best"), out / "best.pt")
 
 
 @torch.inference_mode()
@@ -299,6 +301,14 @@ def _board(wanted: bool | None, out: Path, run: Run, stack: ExitStack) -> Board 
     board = Board(out / "tensorboard", run.base.palette, run.step)
     stack.callback(board.close)
     return board
+
+
+def _balance(dataset: Dataset, balance: float, processes: Processes) -> Tensor:
+    """Weights of the classes; label maps are read where they are not all 1, by the first process for all of them."""
+    if not balance:
+        return torch.ones(len(dataset.classes))
+    pixels = class_pixels(dataset) if processes.first else np.zeros(len(dataset.classes), np.int64)
+    return class_weights(np.array(processes.agree(*pixels.tolist()), np.int64), balance)
 
 
 def _check_focus(recipe: Recipe, dataset: Dataset) -> None:

@@ -129,8 +129,14 @@ def test_differences_are_named() -> None:
     assert differences(one, other) == ["augmentation", "batch"]
 
 
+def test_deeplabv3_learns_the_augmented_masks_of_voc() -> None:
+    recipe = read_recipe(FOLDER / "deeplabv3-resnet50-voc.yaml")
+    assert (recipe.dataset, recipe.train_split, recipe.val_split) == ("voc", "trainaug", "val")
+
+
 def test_recipes_of_earlier_checkpoints_are_read() -> None:
     """A checkpoint holds its recipe as JSON with the fields of its day."""
     text = '{"name":"a","network":"pidnet-s","augmentation":{"crop":[8,8]},"loss":{"lovasz":0.5},"minutes":65.0}'
     found = msgspec.json.decode(text, type=Recipe)
     assert (found.minutes, found.optimizer, found.schedule, found.clip) == (65.0, "adamw", "cosine", 10.0)
+    assert (found.train_split, found.val_split) == ("train", "val")

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from rtseg import cli
-from rtseg.errors import ConfigError
+from rtseg.errors import ConfigError, ModelError
+from rtseg.models import build
 from rtseg.spec import ModelSpec
 from rtseg.training import train as script
 from rtseg.training.checkpoint import load_checkpoint
 from rtseg.training.data import CAMVID, Batches
-from rtseg.training.datasets import class_pixels, open_dataset
+from rtseg.training.datasets import Dataset, class_pixels, open_dataset
 from rtseg.training.distributed import Processes, find_device
 from rtseg.training.log import read_rows
 from rtseg.training.losses import Criterion, class_weights
@@ -128,6 +129,63 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(path: Path, data: Path
     assert not list(whole.glob(".*"))
 
 
+def test_a_resumed_run_needs_the_published_weights_no_more(path: Path, data: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "published.pth"
+    network = build("fcn-same", 11, training_heads=True)
+    torch.save(network.state_dict(), weights)
+    start = "frozen: [layers.0, layers.1.1.bias]\nrates: {layers.2: 0.1}\n"
+    path.write_text(f"{TINY}{start}network_weights: {weights}\nprecision: float32\n")
+    recipe, whole, parts = read_recipe(path), tmp_path / "whole", tmp_path / "parts"
+    train(recipe, data=data, out=whole, device="cpu", tensorboard=False)
+    train(recipe, data=data, out=parts, device="cpu", tensorboard=False, stop_after=3)
+    weights.unlink()
+    with pytest.raises(ModelError, match="no weights file"):
+        train(recipe, data=data, out=tmp_path / "fresh", device="cpu", tensorboard=False)
+    train(recipe, data=data, out=parts, resume=True, device="cpu", tensorboard=False)
+    assert same(whole / "last.pt", parts / "last.pt")
+    learnt, published = load_checkpoint(parts / "last.pt")["network"], network.state_dict()
+    kept = {name for name, _ in network.named_parameters() if torch.equal(learnt[name], published[name])}
+    assert kept == {"layers.0.0.weight", "layers.0.1.weight", "layers.0.1.bias", "layers.1.1.bias"}
+
+
+def test_another_data_set_is_no_resumption(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "run", write_camvid(tmp_path / "other", train=6)
+    train(recipe, data=data, out=out, device="cpu", tensorboard=False, stop_after=1)
+    message = r"was trained on camvid train, 4 images.*; the data given are camvid train, 6 images"
+    with pytest.raises(ConfigError, match=message):
+        train(recipe, data=other, out=out, resume=True, device="cpu", tensorboard=False)
+
+
+def test_splits_of_the_recipe(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    swapped = changed(recipe, train_split="val", val_split="train", steps=1)
+    train(swapped, data=data, out=out, device="cpu", tensorboard=False)
+    assert load_checkpoint(out / "last.pt")["data"] == "camvid val, 2 images, the first 48x64"
+    with pytest.raises(ConfigError, match=r"another recipe \(other: train_split, val_split, steps\)"):
+        train(recipe, data=data, out=out, resume=True, device="cpu", tensorboard=False)
+    for field in ("train_split", "val_split"):
+        missing = changed(recipe, **{field: "trainaug"})
+        with pytest.raises(ConfigError, match=r"no split 'trainaug' in .* \(splits there: train, val"):
+            train(missing, data=data, out=tmp_path / "other", device="cpu", tensorboard=False)
+
+
+def test_label_maps_are_counted_only_for_a_balance(
+    recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+
+    def count(dataset: Dataset) -> np.ndarray:
+        counted.append(dataset.split)
+        return class_pixels(dataset)
+
+    monkeypatch.setattr(script, "class_pixels", count)
+    for balance, expected in ((0.0, []), (0.5, ["train"])):
+        loss = msgspec.structs.replace(recipe.loss, balance=balance)
+        balanced = changed(recipe, loss=loss, steps=1)
+        train(balanced, data=data, out=tmp_path / str(balance), device="cpu", tensorboard=False)
+        assert counted == expected
+
+
 def test_dropout_and_draws_depend_on_the_step_alone(recipe: Recipe) -> None:
     run = Run(recipe, CAMVID)
     drawn = []
@@ -183,6 +241,7 @@ def test_the_best_average_is_kept(recipe: Recipe, data: Path, tmp_path: Path, mo
     train(recipe, data=data, out=tmp_path / "run", device="cpu", tensorboard=False)
     best, last = (load_checkpoint(tmp_path / "run" / name) for name in ("best.pt", "last.pt"))
     assert (best["step"], last["step"]) == (2, 4)
+    assert (best["kept"], last["kept"]) == ("best", "last")
     assert best["scores"] == {"last": 0.5, "best": 0.5} and last["scores"] == {"last": 0.25, "best": 0.5}
 
 
