@@ -71,7 +71,7 @@ def export(
         name=name or out.resolve().name,
         network=recipe["network"],
         short_side=short_side or base.short_side,
-        provenance=_provenance(recipe, state, precision),
+        provenance=_provenance(recipe, state, checkpoint, precision),
     )
     write_package(network, spec, out, precision)
     return spec
@@ -83,12 +83,16 @@ def spec_of(network: Network, base: ModelSpec, /, **fields: Any) -> ModelSpec:
     return msgspec.structs.replace(base, **{**declared, **fields})
 
 
-def _provenance(recipe: dict[str, Any], state: dict[str, Any], precision: str) -> dict[str, Any]:
+def _provenance(recipe: dict[str, Any], state: dict[str, Any], path: Path, precision: str) -> dict[str, Any]:
+    kept = state.get("kept") or {"best.pt": "best", "last.pt": "last"}.get(
+        path.name
+    )  # of earlier checkpoints: the name
     return {
         "data": state.get("data") or CAMVID_TRAIN,
-        "initial_weights": recipe.get("weights") or "random",
+        "initial_weights": recipe.get("weights") or recipe.get("network_weights") or "random",
         "recipe": recipe,
         "steps": state["step"],
+        "checkpoint": kept or "unknown",
         "minutes": round(state["elapsed"] / 60, 1),
         "device": state.get("device", "cpu"),
         "revision": state["revision"],

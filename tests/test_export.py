@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import msgspec
@@ -13,20 +12,18 @@ import torch
 
 from rtseg import export as export_module
 from rtseg.backends import open_backend
-from rtseg.card import write_card
 from rtseg.cli import main
 from rtseg.errors import ConfigError, ModelError
 from rtseg.export import check_parity, export
 from rtseg.models.pidnet import pidnet_s
-from rtseg.report import file_hash
 from rtseg.spec import METADATA_KEY, ModelSpec, read_spec
-from rtseg.training.checkpoint import save_checkpoint
+from rtseg.training.checkpoint import load_checkpoint, save_checkpoint
 from rtseg.training.data import CAMVID
 from rtseg.training.recipe import Recipe
 from rtseg.training.run import Run
 from rtseg.training.transforms import Augmentation
 
-PROVENANCE = {"steps", "recipe", "revision", "torch", "val_miou_in_training", "data", "initial_weights"}
+PROVENANCE = {"steps", "recipe", "revision", "torch", "val_miou_in_training", "data", "initial_weights", "checkpoint"}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +65,8 @@ def test_package_is_complete(package: Path) -> None:
     assert spec.provenance["minutes"] == 1.5
     assert spec.provenance["val_miou_in_training"] == 0.25
     assert spec.provenance.keys() >= PROVENANCE
-    assert "NC" in spec.licence
+    assert spec.provenance["checkpoint"] == "last" and "NC" in spec.licence
+    assert "AdamW" in (package / "CARD.md").read_text()
 
 
 def test_the_file_names_its_axes_and_carries_its_spec(package: Path) -> None:
@@ -129,39 +127,25 @@ def test_a_file_that_computes_something_else_is_refused(
     assert {file.name: file.read_bytes() for file in package.iterdir()} == before
 
 
-def test_bad_checkpoint(tmp_path: Path) -> None:
+def test_bad_checkpoint(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.write_text("of text")
+    for arguments, told in (
+        ([str(file), "--out", str(tmp_path / "out")], "is not a training checkpoint ("),
+        ([str(checkpoint), "--out", str(file / "q")], "file/q (Not a directory): give another --out"),
+    ):
+        assert main(["export", *arguments]) == 1
+        error = capsys.readouterr().err
+        assert told in error and error.count("\n") == 1
     with pytest.raises(ConfigError, match="no checkpoint at"):
         export(tmp_path / "none.pt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def scores(package: Path, **changes: object) -> dict[str, object]:
-    return {
-        "backend": "openvino", "precision": "fp32", "data": "camvid", "split": "val", "images": 101,
-        "network_size": [360, 480], "miou": 0.61234, "pixel_accuracy": 0.9, "boundary_f": 0.5,
-        "classes": {"Sky": {"iou": 0.91, "boundary_f": 0.8}, "Bicyclist": {"iou": None, "boundary_f": None}},
-        "sha256": file_hash(package / "model.onnx"), **changes,
-    }  # fmt: skip
-
-
-def test_card_shows_the_scores_of_this_very_file(package: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    for name in ("model.onnx", "spec.json"):
-        (folder / name).write_bytes((package / name).read_bytes())
-    write_card(folder)
-    card = (folder / "CARD.md").read_text()
-    assert card == (package / "CARD.md").read_text()
-    assert "Not evaluated yet" in card and "CC BY-NC 4.0" in card and "7 steps of 8 images" in card
-    assert "AdamW, learning rate 0.001, weight decay 0.05" in card
-
-    (folder / "eval.json").write_text(json.dumps(scores(folder)))
-    write_card(folder)
-    card = (folder / "CARD.md").read_text()
-    assert "| 0.6123 | 0.9000 | 0.5000 |" in card
-    assert "| Sky | 0.9100 | 0.8000 |" in card and "| Bicyclist | not in the data |" in card
-    assert "expect less on another drive" in card.replace("\n", " ")
-
-    (folder / "eval.json").write_text(json.dumps(scores(folder, sha256="of another file")))
-    write_card(folder)
-    assert "Not evaluated yet" in (folder / "CARD.md").read_text()
+def test_what_the_provenance_says_of_checkpoint_and_weights(checkpoint: Path) -> None:
+    state = load_checkpoint(checkpoint)
+    recipe = {"network_weights": "package:x"}
+    assert export_module._provenance(recipe, state, checkpoint, "fp32")["initial_weights"] == "package:x"
+    for kept, name, expected in (("best", "x.pt", "best"), (None, "last.pt", "last"), (None, "x.pt", "unknown")):
+        found = export_module._provenance({}, state | {"kept": kept}, Path(name), "fp32")
+        assert (found["checkpoint"], found["initial_weights"]) == (expected, "random")
