@@ -38,7 +38,8 @@ def _forward(self: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) ->
     if not torch.is_grad_enabled() or isinstance(self.padding, str) or bias is not None:
         return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
     if torch.is_autocast_enabled("cpu"):
-        x, weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)
+        dtype = torch.get_autocast_dtype("cpu")
+        x, weight = x.to(dtype), weight.to(dtype)
     y: Tensor = _Depthwise.apply(x, weight, self.stride, self.padding, self.dilation)  # type: ignore[no-untyped-call]
     return y
 

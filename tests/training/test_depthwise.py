@@ -52,17 +52,23 @@ def test_gradients_are_those_of_autograd(
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
 
 
-def test_bfloat16_gradients_are_close_to_float32() -> None:
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.bfloat16, 0.01), (torch.float16, 0.00125)])
+@pytest.mark.parametrize(("stride", "dilation"), [(2, 1), (1, 2)])
+def test_autocast_gradients_are_close_to_float32(
+    dtype: torch.dtype, largest: float, stride: int, dilation: int
+) -> None:
+    """float16 has eight times the precision of bfloat16."""
     torch.manual_seed(0)
-    convolution = nn.Conv2d(CHANNELS, CHANNELS, 5, 2, 2, groups=CHANNELS, bias=False)
+    convolution = nn.Conv2d(CHANNELS, CHANNELS, 5, stride, 2 * dilation, dilation, groups=CHANNELS, bias=False)
     x = torch.randn(2, CHANNELS, 33, 41)
     expected = gradients(convolution, x)
     speed_up(convolution)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", dtype):
+        assert convolution(x).dtype == dtype
         found = gradients(convolution, x)
     for got, wanted in zip(found, expected, strict=True):
         assert got.dtype == torch.float32
-        assert float((got - wanted).norm() / wanted.norm()) < 0.01
+        assert float((got - wanted).norm() / wanted.norm()) < largest
 
 
 def test_only_depthwise_convolutions_without_bias_change() -> None:
