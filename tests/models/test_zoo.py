@@ -32,13 +32,27 @@ TWO_CLASSES = ("unet-binary",)
 
 ON_EVERY_ENCODER = "unet"
 BASES = ("efficientnet-lite0", "resnet18")
+OF_PAPERS = (
+    "deeplabv1-vgg16",
+    "deeplabv3-mobilenetv3-large",
+    "deeplabv3-resnet18-os16",
+    "deeplabv3-resnet50",
+    "deeplabv3plus-mobilenetv2",
+    "deeplabv3plus-mobilenetv2-os8",
+    "fcn-32s-alexnet",
+    "fcn-8s-vgg16",
+    "fcn-8s-googlenet",
+    "fcn-8s-resnet50",
+    "pspnet-resnet50",
+)
+"""Decoders on the encoders that their papers, torchvision or recipes have them on, and at other output strides."""
 
 
 def zoo() -> list[str]:
-    """Every network of its own, every decoder on two encoders, and one decoder on every encoder."""
+    """Every network of its own, every decoder on two encoders and its paper's, and one decoder on every encoder."""
     pairs = [f"{decoder}-{base}" for decoder in DECODERS for base in BASES if base in ENCODERS]
     every = ON_EVERY_ENCODER if ON_EVERY_ENCODER in DECODERS else next(iter(DECODERS))
-    return sorted({*NETWORKS, *pairs, *(f"{every}-{encoder}" for encoder in ENCODERS)})
+    return sorted({*NETWORKS, *OF_PAPERS, *pairs, *(f"{every}-{encoder}" for encoder in ENCODERS)})
 
 
 def representatives() -> set[str]:
