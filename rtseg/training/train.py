@@ -229,6 +229,7 @@ def end_epoch(
         start = time.monotonic()
 
         def show(index: int, image: Image, label: Labels, predicted: Labels) -> None:
+            watch.validation(index + 1, len(validation))
             if board and index < PANELS:
                 board.panel(f"val/{index}", image, label, predicted, run.step)
 

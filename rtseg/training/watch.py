@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -11,6 +12,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rtseg.training.run import Run
 
 __all__ = ["Watch"]
+
+BAR_WIDTH = 20
+"""In columns; it leaves room for the time that remains on a terminal of 80."""
 
 
 class Watch:
@@ -22,12 +26,12 @@ class Watch:
         if self._console.is_terminal and not silent:
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(BAR_WIDTH),
                 TaskProgressColumn(),
                 TextColumn("{task.fields[state]}"),
             )
             self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("", total=1.0, state="")
+            self._task = self._bar.add_task("starting", total=1.0, state="")
         self._begun: tuple[float, float] | None = None
 
     def __enter__(self) -> Watch:
@@ -51,11 +55,16 @@ class Watch:
         progress, now = run.progress(epoch_steps), time.monotonic()
         start, before = self._begun = self._begun or (now, progress)
         left = (now - start) / (progress - before) * (1 - progress) if progress > before else None
-        state = f"step {run.step}, loss {terms['loss']:.3f}, {run.seconds[-1]:.2f} s/step"
+        state = f"step {run.step}, loss {terms['loss']:.3f}"
         if left is not None:
             state += f", {max(left, 0) / 60:.0f} min left"
+        state += f", {run.seconds[-1]:.2f} s/step"
         if "last" in run.scores:
             state += f", val mIoU {run.scores['last']:.3f}"
-        self._bar.update(
-            self._task, description=f"epoch {run.step // epoch_steps + 1}", completed=min(progress, 1.0), state=state
-        )
+        epoch = math.ceil(run.step / epoch_steps)
+        self._bar.update(self._task, description=f"epoch {epoch}", completed=min(progress, 1.0), state=state)
+
+    def validation(self, done: int, count: int) -> None:
+        """Show that `done` of `count` images are scored."""
+        if self._bar:
+            self._bar.update(self._task, state=f"validation, image {done} of {count}")

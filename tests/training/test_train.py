@@ -245,6 +245,23 @@ def test_the_best_average_is_kept(recipe: Recipe, data: Path, tmp_path: Path, mo
     assert best["scores"] == {"last": 0.5, "best": 0.5} and last["scores"] == {"last": 0.25, "best": 0.5}
 
 
+def test_tensorboard_has_curves_and_panels(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    long = changed(recipe, steps=11, validate_every=3)  # two steps are an epoch
+    train(long, data=data, out=tmp_path / "run", device="cpu", tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [10]
+    assert {"train/main", "train/lovasz", "train/rate"} <= set(events.Tags()["scalars"])
+    scores = [(event.step, event.value) for event in events.Scalars("epoch/val_miou")]
+    rows = [row for row in read_rows(tmp_path / "run" / "log.csv") if "val_miou" in row]
+    assert scores == [(row["step"], pytest.approx(row["val_miou"], abs=1e-5)) for row in rows]
+    assert [step for step, _ in scores] == [6, 11]
+    assert sorted(events.Tags()["images"]) == ["val/0", "val/1"]
+    pictures = [(event.step, event.height, event.width) for event in events.Images("val/0")]
+    assert pictures == [(6, 48, 3 * 64), (11, 48, 3 * 64)]
+
+
 def test_a_time_budget_ends_the_run_annealed(
     path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
