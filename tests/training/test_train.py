@@ -391,7 +391,7 @@ def test_evaluation_counts_every_labelled_pixel(data: Path, monkeypatch: pytest.
 def test_two_processes_have_the_loss_curve_of_one(path: Path, data: Path, tmp_path: Path) -> None:
     path.write_text(
         "name: tiny\nnetwork: fcn-same\nepochs: 3\nbatch: 2\nvalidate_every: 3\noptimizer: sgd\nlearning_rate: 0.1\n"
-        "frozen_norm: true\nprecision: float32\nloss: {hard_fraction: 1.0, balance: 0.0}\n"
+        "frozen_norm: true\nprecision: float32\nloss: {hard_fraction: 1.0, balance: 0.5}\n"
         "augmentation: {crop: [16, 24], scale: [1.5, 2.0], rotation: 0.0, stretch: 1.0}\n"
     )
     one, two = tmp_path / "one", tmp_path / "two"
