@@ -53,7 +53,7 @@ def measure(recipe: Recipe, data: Path, run: Path, device: str) -> dict[str, Any
     """Train one row in the folder `run`, or continue there, and score it."""
     last = run / "last.pt"
     state = train(recipe, data=data, out=run, resume=last.exists(), device=device, tensorboard=False)
-    validation = open_dataset(data, "val", name=recipe.dataset)
+    validation = open_dataset(data, recipe.val_split, name=recipe.dataset)
     confusion = Confusion(len(validation.classes), validation.ignore_index)
     boundary = BoundaryScore(len(validation.classes), validation.ignore_index)
     with torch.inference_mode():
@@ -74,7 +74,7 @@ def measure(recipe: Recipe, data: Path, run: Path, device: str) -> dict[str, Any
         "learning_rate": recipe.learning_rate,
         "seconds_per_step": statistics.median(row["step_seconds"] for row in read_rows(run / "log.csv")),
         "minutes": state.elapsed / 60,
-        "data": f"{validation.name} val, {len(validation)} images at their own size",
+        "data": f"{validation.name} {recipe.val_split}, {len(validation)} images at their own size",
         "val_miou": confusion.mean_iou(),
         "pixel_accuracy": confusion.pixel_accuracy(),
         "boundary_f": boundary.mean(),
