@@ -14,7 +14,7 @@ from rtseg.backends.torch import rebuild
 from rtseg.errors import ConfigError, ModelError
 from rtseg.export import spec_of, write_onnx
 from rtseg.models.blocks import Heads, count_parameters
-from rtseg.models.deeplab import SeparableAspp, deeplabv3plus, separable
+from rtseg.models.deeplab import DeepLabV3Plus, SeparableAspp, deeplabv3plus, separable
 from rtseg.models.deeplab_v3 import Aspp, DeepLabV3
 from rtseg.registry import DECODERS, ENCODERS, NETWORKS
 from rtseg.training.data import CAMVID
@@ -147,13 +147,15 @@ def test_every_name_is_of_one_network() -> None:
 
 
 def test_the_torch_backend_keeps_the_output_stride(tmp_path: Path) -> None:
-    """It rebuilds the network by its name; at another stride the same weights give other logits."""
+    """It rebuilds the network by its name."""
     torch.manual_seed(0)
     name = "deeplabv3plus-mobilenetv2-os8"
     network = models.build(name, 11).eval()
     spec = spec_of(network, CAMVID, name="net", network=name)
     write_onnx(network, spec, tmp_path / "model.onnx")
     rebuilt = rebuild(tmp_path / "model.onnx", spec)
+    assert isinstance(rebuilt, DeepLabV3Plus)
+    assert rebuilt.multiple == 8 and rates_of(rebuilt) == [12, 24, 36]
     image = torch.rand(1, 3, 40, 72)
     with torch.inference_mode():
         wanted = network(image)
