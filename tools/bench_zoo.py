@@ -34,7 +34,7 @@ from rtseg.errors import RtsegError
 from rtseg.export import check_parity, spec_of, write_onnx
 from rtseg.geometry import follow_aspect
 from rtseg.models import build
-from rtseg.models.blocks import count_macs, count_parameters
+from rtseg.models.blocks import count_macs, count_parameters, enliven
 from rtseg.onnx_file import is_quantised
 from rtseg.report import file_hash, machine
 from rtseg.segmenter import Segmenter
@@ -54,10 +54,7 @@ def export(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     torch.manual_seed(0)
     classes = 2 if name == "unet-binary" else len(CAMVID.classes)
     base = msgspec.structs.replace(CAMVID, classes=CAMVID.classes[:classes], palette=CAMVID.palette[:classes])
-    network = build(name, classes).eval()
-    for parameter in network.parameters():
-        if parameter.requires_grad and not parameter.any():  # score layers that start at zero would hide everything
-            torch.nn.init.normal_(parameter, std=0.02)
+    network = enliven(build(name, classes))
     spec = spec_of(network, base, name=name, network=name)
     path = folder / f"{name}.onnx"
     write_onnx(network, spec, path)

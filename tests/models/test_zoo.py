@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rtseg import models
 from rtseg.errors import ModelError
 from rtseg.export import check_parity, spec_of, write_onnx
-from rtseg.models.blocks import Heads, Network, count_macs, count_parameters
+from rtseg.models.blocks import Heads, Network, count_macs, count_parameters, enliven
 from rtseg.registry import DECODERS, ENCODERS, NETWORKS
 from rtseg.training.data import CAMVID
 from tests.models.published import PUBLISHED
@@ -220,7 +220,7 @@ def test_every_parameter_learns(name: str) -> None:
 def test_the_file_computes_what_torch_does_and_compiles_for_tensorrt(
     name: str, tmp_path: Path, record_property: Any
 ) -> None:
-    network = live(name, 11).eval()
+    network = enliven(build(name, 11))
     classes = CAMVID.classes[: possible(name, 11)]
     base = msgspec.structs.replace(CAMVID, classes=classes, palette=CAMVID.palette[: len(classes)])
     spec = spec_of(network, base, name=name, network=name)
