@@ -25,7 +25,7 @@ class Crf:
     `smoothness` * exp(-d²/2θγ²), each kernel normalised symmetrically (as the authors' published code does), the
     compatibility is Potts'. The grid is that of the network's scores, `upsample` times finer; radius, θα and θγ are in
     its cells, θβ in levels of 0 to 255. The defaults are within 0.001 of the best sum of mIoU and boundary F found on
-    46 of CamVid's training images with pidnet-s-camvid, among 112 random and hand-picked settings. Errors: ConfigError
+    46 of CamVid's training images with PIDNet-S, among 112 random and hand-picked settings. Errors: ConfigError
     for a value out of range.
     """
 

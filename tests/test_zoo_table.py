@@ -73,7 +73,7 @@ def test_scores_are_those_of_the_very_file_that_was_timed(tool: ModuleType, resu
     page = tool.page(results)
     (head, _, row, *_) = rows_under(page, "Trained on CamVid")
     assert dict(zip(head, row, strict=True)) == {
-        "model": "street", "network": "pidnet-s", "scored with": "onnxruntime int8", "val mIoU": "0.7123",
+        "model": "street (not kept)", "network": "pidnet-s", "scored with": "onnxruntime int8", "val mIoU": "0.7123",
         "boundary F": "0.6000", "MB": "2.5", "M parameters": "7.62", "GMAC 480x360": "3.95", "GMAC 960x720": "15.60",
     }  # fmt: skip
     assert "openvino int8" not in page
@@ -94,10 +94,10 @@ def test_models_that_ship_are_compared_at_their_own_sizes(tool: ModuleType, resu
     }
     content = {"frame": "480x360", "speed": {"openvino fp32": own}, "machine": {"cores": 2, "cpu": "CPU"}}
     (results / "docs" / "zoo" / "own-size.json").write_text(json.dumps(content))
-    rows = rows_under(tool.page(results), "The models that ship")
+    rows = rows_under(tool.page(results), "Models at their own size")
     assert rows[0] == ["model", "network input", "val mIoU", "openvino fp32"]
     assert rows[2:] == [
-        ["street", "480x352", "0.7123", "10.0 (1.0x)"],
+        ["street (not kept)", "480x352", "0.7123", "10.0 (1.0x)"],
         [f"{tool.DEFAULT_MODEL} (default)", "352x256", "–", "4.0 (2.5x)"],
     ]
 

@@ -45,7 +45,7 @@ FRAMES = ((360, 480), (720, 960))
 RUNS = (("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime", "fp32"))
 REFERENCE = "pidnet-s"
 OWN_SIZE = "own-size.json"
-SECONDS, FEWEST, MOST = 4.0, 5, 60
+SECONDS, FEWEST, MOST = 2.5, 7, 60
 """How long one pair is timed, and within how many frames of each."""
 
 

@@ -273,11 +273,14 @@ def enliven(network: Network) -> Network:
     """Make a network of random weights like a trained one, for comparing runtimes, and return it in eval mode.
 
     Parameters that start at zero become random, and batch normalisation gets the statistics of noise: otherwise whole
-    branches hardly reach the logits, and any error in them with it.
+    branches hardly reach the logits, and any error in them with it. A `discontinuous` network keeps its statistics: on
+    noise, rounding moves enough maxima at every level to touch most pixels.
     """
     for parameter in network.parameters():
         if parameter.requires_grad and not parameter.any():
             nn.init.normal_(parameter, std=0.02)
+    if network.discontinuous:
+        return network.eval()
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = None  # the mean over all batches
