@@ -207,7 +207,7 @@ def speed_part(rows: list[Row]) -> list[str]:
         "the same run; the ratio is what carries over to another machine. Written by `tools/bench_zoo.py`. Sizes are "
         "rounded to the network's multiple, for the GMAC too. Error: the largest difference from torch's logits in "
         "OpenVINO and ONNX Runtime in fp32, as a share of the largest logit; a file with more than 1e-4 is not "
-        "written.",
+        "written (SegNet is judged by the median: where two maxima are nearly equal, either may be unpooled to).",
         "",
         *table(
             ["network or model", "weights", "stride", "error", *HEAD_COST, *HEAD_TIMES],
