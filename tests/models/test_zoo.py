@@ -164,7 +164,7 @@ def test_wrong_sizes_name_the_size_to_pad_to(name: str) -> None:
 
 def test_one_class_is_refused(name: str) -> None:
     with torch.device("meta"), pytest.raises(ModelError, match="at least 2 classes, got 1"):
-        build(name, 1)
+        models.build(name, 1)
 
 
 def test_images_of_a_batch_do_not_mix(network: Network) -> None:
