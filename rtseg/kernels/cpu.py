@@ -57,20 +57,6 @@ def _scratch(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return kept
 
 
-def _affine(spec: ModelSpec) -> NDArray[np.float32]:
-    """Per B, G, R (and a lane of nothing): factor and summand of (x * scale - mean) / std; then the border's value."""
-    order = (2, 1, 0) if spec.channels == "RGB" else (0, 1, 2)
-    numbers = np.zeros(11)
-    for channel, k in enumerate(order):
-        if spec.dtype == "uint8":
-            # The half makes the cut to whole numbers a rounding.
-            border = round(spec.mean[k] / spec.scale) if spec.scale else 0
-            numbers[[channel, 4 + channel, 8 + channel]] = 1.0, 0.5, min(max(border, 0), 255) + 0.5
-        else:
-            numbers[[channel, 4 + channel]] = spec.scale / spec.std[k], -spec.mean[k] / spec.std[k]
-    return numbers.astype(np.float32)
-
-
 def preprocess(
     image: NDArray[np.uint8],
     spec: ModelSpec,
@@ -100,7 +86,7 @@ def preprocess(
     places = (2 * plane, plane, 0) if spec.channels == "RGB" else (0, plane, 2 * plane)
     steps = np.array((width * step, step, *places), np.int32)
     rows, columns = tables.taps(fit, antialias)
-    affine, pixels, flat = _affine(spec), image.reshape(-1), tensor.reshape(-1)
+    affine, pixels, flat = tables.affine(spec), image.reshape(-1), tensor.reshape(-1)
     y_weight, x_weight = rows.weight.reshape(-1), columns.weight.reshape(-1)
 
     def work(first: int, last: int) -> None:

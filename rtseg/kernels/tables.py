@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from rtseg.geometry import Fit
 from rtseg.kernels.simd import LANES
+from rtseg.spec import ModelSpec
 
-__all__ = ["Axis", "Taps", "cells", "covered", "nearest", "samples", "taps"]
+__all__ = ["Axis", "Taps", "affine", "cells", "covered", "nearest", "samples", "taps"]
 
 KEPT = 32
 """Geometries remembered; a run uses one or two."""
@@ -150,3 +151,17 @@ def samples(grid: int, fine: int, first: int, last: int) -> tuple[NDArray[np.int
     cell = numerator // denominator
     share = ((numerator - cell * denominator) / denominator).astype(np.float32)
     return np.stack([cell, cell + 1], 1).clip(0, grid - 1).astype(np.int32), share
+
+
+def affine(spec: ModelSpec) -> NDArray[np.float32]:
+    """Per B, G, R (and a lane of nothing): factor and summand of (x * scale - mean) / std; then the border's value."""
+    order = (2, 1, 0) if spec.channels == "RGB" else (0, 1, 2)
+    numbers = np.zeros(11)
+    for channel, k in enumerate(order):
+        if spec.dtype == "uint8":
+            # The half makes the cut to whole numbers a rounding.
+            border = round(spec.mean[k] / spec.scale) if spec.scale else 0
+            numbers[[channel, 4 + channel, 8 + channel]] = 1.0, 0.5, min(max(border, 0), 255) + 0.5
+        else:
+            numbers[[channel, 4 + channel]] = spec.scale / spec.std[k], -spec.mean[k] / spec.std[k]
+    return numbers.astype(np.float32)
