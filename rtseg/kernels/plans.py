@@ -254,12 +254,9 @@ def _tile(
     if drawing is not None:
         tile["fill"], tile["line"] = drawing.fill, drawing.line
         tile["draw"] = (BLEND if drawing.fill else 0) | (CONTOURS if drawing.line else 0)
-    planes = {
-        "labels": labels,
-        "confidence": confidence,
-        "image": drawing and drawing.image,
-        "overlay": drawing and drawing.overlay,
-    }
+    planes: dict[str, Plane | None] = {"labels": labels, "confidence": confidence}
+    if drawing is not None:
+        planes |= {"image": drawing.image, "overlay": drawing.overlay}
     for name, plane in planes.items():
         if plane is not None:
             tile[name], tile[f"{name}_pitch"] = plane.address, plane.pitch
@@ -341,7 +338,7 @@ def labels(
 
     `table` is where `made.data` is on the device. `classes` are the ids that may win, ascending; a network of one class
     stands for two. `shares`: the scores are probabilities. What is None is not written; a `drawing` is made in the
-    same launch. `by_pixel` forces the kernel that needs no tile's samples to fit, which is otherwise used where it must.
+    same launch. `by_pixel` forces the kernel that fits any geometry, which is otherwise used where it must be.
     """
     _check_thickness("labels", drawing)
     grid = (shape[1], shape[2])
