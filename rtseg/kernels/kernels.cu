@@ -63,6 +63,12 @@ DEVICE void store_word(u8 *row, int offset, int size, bool words, u32 word)
 
 DEVICE u32 byte_of(u32 word, int i) { return word >> (8 * i) & 255; }
 
+// Byte i as a float: the last bits of 2**23 + byte. Two instructions of full speed, which conversions are not.
+DEVICE float float_of_byte(u32 word, int i)
+{
+    return minus(__int_as_float((int)__byte_perm(word, 0x4B000000u, 0x7650u + (u32)i)), 8388608.0f);
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Frame to tensor: cpu.preprocess. A block makes 256 pixels of one row of the tensor, a thread four of them. Frame rows
 // are summed first, into shared memory, and that line's pixels then, in the order of the CPU's sums.
@@ -94,7 +100,7 @@ struct Bgr {
         for (int part = 0; part < 3; part++) {
             u32 word = load_word(row, 3 * x + 4 * part, 3 * p.frame_w, p.words);
             for (int i = 0; i < 4; i++)
-                value[4 * part + i] = (float)byte_of(word, i);
+                value[4 * part + i] = float_of_byte(word, i);
         }
     }
 };
@@ -118,7 +124,7 @@ struct Bgra {
         for (int i = 0; i < 4; i++) {
             u32 word = load_word(row, 4 * (x + i), 4 * p.frame_w, p.words);
             for (int channel = 0; channel < 3; channel++)
-                value[3 * i + channel] = (float)byte_of(word, channel);
+                value[3 * i + channel] = float_of_byte(word, channel);
         }
     }
 };
@@ -128,7 +134,7 @@ struct Mono {
     {
         u32 word = load_word(p.image + (i64)y * p.pitch, x, p.frame_w, p.words);
         for (int i = 0; i < 4; i++)
-            value[3 * i] = value[3 * i + 1] = value[3 * i + 2] = (float)byte_of(word, i);
+            value[3 * i] = value[3 * i + 1] = value[3 * i + 2] = float_of_byte(word, i);
     }
 };
 
@@ -408,7 +414,7 @@ const int UNDECIDED = 0xFFFF;
 
 struct Scores {
     const void *scores;                 // (classes, grid_h, grid_w) float or half
-    const int *cell_y, *cell_x;         // per frame row and column, within the network's input
+    const int *cell_y, *cell_x;         // per frame row and column; -1 outside the network's input
     const float *weight_y, *weight_x;   // the share of the cell's second sample
     int grid_h, grid_w;
     int top, bottom, left, right;       // the part of the frame that is within the network's input
@@ -597,8 +603,6 @@ struct Sought {
     }
 };
 
-DEVICE bool within(const Scores &s, int y, int x) { return y >= s.top && y < s.bottom && x >= s.left && x < s.right; }
-
 // The samples and cells that a block's pixels need.
 struct Grid {
     int y_first, y_last, x_first, x_last;  // samples
@@ -686,8 +690,7 @@ DEVICE void find_candidates(const Scores &s, const Grid &g, Workspace &w)
             doubt = fmaxf(doubt, w.best[sample]);
         }
         bool plain = winners[0] == winners[1] && winners[0] == winners[2] && winners[0] == winners[3];
-        if (s.kind != 0)
-            plain = plain && s.kind == SOFTMAX && doubt < SURE;
+        plain = plain && s.kind != SHARE && (s.kind != SOFTMAX || doubt < SURE);
         if (part == 0)
             w.decided[cell] = (u16)(plain ? s.classes[winners[0]] : UNDECIDED);
         if (plain)
@@ -706,22 +709,25 @@ DEVICE void find_candidates(const Scores &s, const Grid &g, Workspace &w)
 template <class T>
 DEVICE u32 label_unit(const Tile &t, const Scores &s, const Grid &g, const Workspace &w, int y, int x, u32 *levels)
 {
-    const int bytes = (s.count + 7) / 8;
-    u32 labels = 0;
+    const int bytes = (s.count + 7) / 8, cell_y = s.cell_y[y];
+    const int4 four = *(const int4 *)(s.cell_x + x);  // The table's end is filled up with -1.
+    const int cells[4] = {four.x, four.y, four.z, four.w};
+    const int row = (cell_y - g.top) * g.columns - g.left;
+    u32 labels = 0, open = 0;
     *levels = 0;
-    for (int i = 0; i < 4; i++, x++) {
-        u32 found = (u32)t.ignore;
-        if (x < t.width && within(s, y, x)) {
-            const int cell_y = s.cell_y[y], cell_x = s.cell_x[x];
-            const int cell = (cell_y - g.top) * g.columns + cell_x - g.left;
-            found = w.decided[cell] | 255u << 8;
-            if (w.decided[cell] == UNDECIDED) {
-                const Marked candidates = {w.marks + cell * bytes, s.count};
-                found = solve<T>(s, candidates, Corners::of(s, cell_y, cell_x), s.weight_y[y], s.weight_x[x]);
-            }
-        }
-        labels |= (found & 255) << (8 * i);
-        *levels |= (found >> 8 & 255) << (8 * i);
+    for (int i = 0; i < 4; i++) {
+        const bool inside = cell_y >= 0 && cells[i] >= 0;
+        const int decided = inside ? w.decided[row + cells[i]] : t.ignore;
+        labels |= (u32)(decided & 255) << (8 * i);
+        *levels |= (inside ? 255u : 0u) << (8 * i);
+        open |= (u32)(decided == UNDECIDED) << i;
+    }
+    for (; open; open &= open - 1) {  // Not unrolled: one copy of `solve`.
+        const int i = __ffs((int)open) - 1, cell_x = s.cell_x[x + i];
+        const Marked candidates = {w.marks + (row + cell_x) * bytes, s.count};
+        const u32 found = solve<T>(s, candidates, Corners::of(s, cell_y, cell_x), s.weight_y[y], s.weight_x[x + i]);
+        labels = (labels & ~(255u << (8 * i))) | (found & 255) << (8 * i);
+        *levels = (*levels & ~(255u << (8 * i))) | (found >> 8 & 255) << (8 * i);
     }
     return labels;
 }
@@ -749,16 +755,26 @@ template <class T>
 DEVICE u32 label_pixel(const Scores &s, int y, int x)
 {
     const Corners c = Corners::of(s, s.cell_y[y], s.cell_x[x]);
-    int winners[4];
-    float doubt = -1.0f;
-    for (int j = 0; j < 4; j++) {
-        float best;
-        winners[j] = best_class<T>(s, c.at[j], 0, s.count, &best);
-        if (s.kind == SOFTMAX)
-            doubt = fmaxf(doubt, doubt_of<T>(s, c.at[j], best));
+    int winners[4] = {0, 0, 0, 0};
+    float best[4], doubt[4] = {-1.0f, -1.0f, -1.0f, -1.0f};
+    for (int j = 0; j < 4; j++)
+        best[j] = score<T>(s, 0, c.at[j]);
+    for (int k = 1; k < s.count; k++)
+        for (int j = 0; j < 4; j++) {
+            const float value = score<T>(s, k, c.at[j]);
+            if (value > best[j]) {
+                best[j] = value;
+                winners[j] = k;
+            }
+        }
+    bool plain = s.kind != SHARE && winners[0] == winners[1] && winners[0] == winners[2] && winners[0] == winners[3];
+    if (plain && s.kind == SOFTMAX) {
+        for (int k = 0; k < s.count; k++)
+            for (int j = 0; j < 4; j++)
+                doubt[j] = plus(doubt[j], exp_negative(minus(score<T>(s, k, c.at[j]), best[j])));
+        plain = fmaxf(fmaxf(doubt[0], doubt[1]), fmaxf(doubt[2], doubt[3])) < SURE;
     }
-    bool plain = winners[0] == winners[1] && winners[0] == winners[2] && winners[0] == winners[3];
-    if (plain && (s.kind == 0 || (s.kind == SOFTMAX && doubt < SURE)))
+    if (plain)
         return s.classes[winners[0]] | 255u << 8;
     const Rivals rivals = Rivals::of<T>(s, c, winners);
     const Sought<T> candidates = {s, c, rivals};
@@ -773,7 +789,7 @@ DEVICE void label_pixels(const Labels &p)
     const Place at = Place::of(p.tile);
     for (int i = (int)threadIdx.x; i < 4 * at.units * (at.lower - at.upper); i += TILE_THREADS) {
         const int y = at.upper + i / (4 * at.units), x = at.begin + i % (4 * at.units);
-        const bool inside = x < p.tile.width && within(p.scores, y, x);
+        const bool inside = p.scores.cell_y[y] >= 0 && p.scores.cell_x[x] >= 0;
         const u32 found = inside ? label_pixel<T>(p.scores, y, x) : (u32)p.tile.ignore;
         ((u8 *)labels)[i] = (u8)found;
         ((u8 *)levels)[i] = (u8)(found >> 8);
@@ -782,8 +798,9 @@ DEVICE void label_pixels(const Labels &p)
     finish(p.tile, at, labels, levels);
 }
 
+// Four blocks at once leave 64 registers to a thread; without the number the compiler aims for five, and spills.
 #define TILED(name, parameters, body)                                                                                  \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS) name(const __grid_constant__ parameters p)              \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, 4) name(const __grid_constant__ parameters p)           \
     {                                                                                                                  \
         body(p);                                                                                                       \
     }

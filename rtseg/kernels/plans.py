@@ -198,7 +198,7 @@ def preprocess_tables(fit: Fit, antialias: bool = True) -> Tables:
 def preprocess(spec: ModelSpec, fit: Fit, picture: Picture, made: Tables, table: int, out: int) -> Launch:
     """The launch that turns `picture` into the tensor at `out`; `table` is where `made.data` is on the device.
 
-    The tensor is that of `cpu.preprocess`. `out` is a multiple of 16.
+    The tensor is that of `cpu.preprocess`. `table` and `out` are multiples of 16.
     """
     params = np.zeros((), PREPROCESS)
     for name, offset in made.offsets.items():
@@ -283,9 +283,9 @@ def label_tables(fit: Fit, grid: tuple[int, int]) -> Tables:
     """Which cell of a grid of logits each frame row and column lies in; -1 outside the network's input."""
     arrays: dict[str, NDArray[Any]] = {}
     for name, axis, pixels in zip(("y", "x"), tables.cells(fit, grid), fit.frame, strict=True):
-        cell = np.full(pixels, -1, np.int32)
+        cell = np.full(-(-pixels // 4) * 4, -1, np.int32)  # Read by fours.
         cell[axis.start[0] : axis.start[-1]] = np.repeat(np.arange(axis.start.size - 1), np.diff(axis.start))
-        arrays[f"cell_{name}"], arrays[f"weight_{name}"] = cell, axis.weight[:pixels]
+        arrays[f"cell_{name}"], arrays[f"weight_{name}"] = cell, axis.weight[: cell.size]
     return Tables(arrays)
 
 
@@ -336,9 +336,10 @@ def labels(
 ) -> Launch:
     """The launch that labels a frame from the logits at `scores`, (C, h, w) float32 or float16, as `cpu.labels` does.
 
-    `table` is where `made.data` is on the device. `classes` are the ids that may win, ascending; a network of one class
-    stands for two. `shares`: the scores are probabilities. What is None is not written; a `drawing` is made in the
-    same launch. `by_pixel` forces the kernel that fits any geometry, which is otherwise used where it must be.
+    `table`, a multiple of 16, is where `made.data` is on the device. `classes` are the ids that may win, ascending; a
+    network of one class stands for two. `shares`: the scores are probabilities. What is None is not written; a
+    `drawing` is made in the same launch. `by_pixel` forces the kernel that fits any geometry, which is otherwise used
+    where it must be.
     """
     _check_thickness("labels", drawing)
     grid = (shape[1], shape[2])

@@ -20,6 +20,8 @@ from rtseg.kernels.plans import Launch
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC", "-DRTSEG_HOST")
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror")
+EXTRA: tuple[str, ...] = ()
+"""Set before the first use to compile with more, as `test_sanitized` does."""
 GUARD = 64
 """Bytes before and after each buffer that no kernel may change."""
 
@@ -31,7 +33,7 @@ def library() -> ctypes.CDLL:
     if compiler is None:
         pytest.skip("needs g++ to compile kernels.cu for the CPU")
     target = Path(mkdtemp(prefix="rtseg-host-")) / "kernels.so"
-    command = [compiler, *FLAGS, *WARNINGS, str(HERE / "host.cpp"), "-o", str(target)]
+    command = [compiler, *FLAGS, *WARNINGS, *EXTRA, str(HERE / "host.cpp"), "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, f"g++ cannot compile kernels.cu:\n{done.stderr}"
     loaded = ctypes.CDLL(str(target))
