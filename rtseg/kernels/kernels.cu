@@ -277,8 +277,9 @@ DEVICE void preprocess(const Preprocess &p)
     store_pixels(p, y, x, sum);
 }
 
+// Ten blocks at once leave 96 registers to a thread; without the number the compiler aims for more, and spills.
 #define PREPROCESS(name, source)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(ROW_THREADS) name(const __grid_constant__ Preprocess p)               \
+    extern "C" __global__ void __launch_bounds__(ROW_THREADS, 10) name(const __grid_constant__ Preprocess p)           \
     {                                                                                                                  \
         preprocess<source>(p);                                                                                         \
     }

@@ -60,6 +60,8 @@ def check_labels(
 
 def network_input(image: NDArray[np.uint8], spec: ModelSpec, fit: Fit, antialias: bool) -> NDArray[np.float64]:
     """The input tensor, 1x3xHxW float64, by torch."""
+    # torch 2.13 does not shrink columns one pixel wide; repeated edges change nothing else.
+    image = np.pad(image, [(0, int(length == 1)) for length in image.shape[:2]] + [(0, 0)], mode="edge")
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).double()[None]
     resized = torch.nn.functional.interpolate(
         pixels, size=(fit.height, fit.width), mode="bilinear", align_corners=False, antialias=antialias

@@ -216,7 +216,7 @@ def test_labels(
     rng = np.random.default_rng(seed)
     logits = (rng.normal(size=(classes, *grid)) * spread).astype(dtype)
     if kind == "probabilities":
-        logits = (1 / (1 + np.exp(-logits))).astype(dtype)
+        logits = (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(dtype)
     allowed = None
     if seed % 3 == 0:
         allowed = rng.random(max(classes, 2)) < 0.5
