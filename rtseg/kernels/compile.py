@@ -40,7 +40,7 @@ __all__ = [
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 FLAGS = ("-std=c++17", "-lineinfo")
-STRICT = ("-Xptxas=-v",)
+REPORT = ("-Xptxas=-v",)
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120")
 """What is compiled in tests: Turing, A100, RTX 30, Orin, RTX 40, H100, B200 and RTX 50."""
 NVCC_SECONDS = 300
@@ -214,7 +214,7 @@ def _build_nvrtc(architecture: str, strict: bool) -> Compiled:
     major, minor = ctypes.c_int(), ctypes.c_int()
     _checked(library, "nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
     compiler = f"NVRTC {major.value}.{minor.value}"
-    flags = [f"--gpu-architecture={architecture}", *FLAGS, *STRICT]
+    flags = [f"--gpu-architecture={architecture}", *FLAGS, *REPORT]
     flags += ["--warning-as-error=all-warnings"] if strict else []
     options = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
     source = SOURCE.read_bytes()
@@ -241,7 +241,7 @@ def _build_nvcc(architecture: str, strict: bool) -> Compiled:
     with tempfile.TemporaryDirectory(prefix="rtseg-nvcc-") as folder:
         path = Path(folder) / "kernels"
         kind = "-cubin" if architecture.startswith("sm_") else "-ptx"
-        flags = [f"-arch={architecture}", *FLAGS, *STRICT, *(["-Werror=all-warnings"] if strict else [])]
+        flags = [f"-arch={architecture}", *FLAGS, *REPORT, *(["-Werror=all-warnings"] if strict else [])]
         done = _nvcc([kind, *flags, "-o", str(path), str(SOURCE)])
         log = done.stdout + done.stderr
         if done.returncode:

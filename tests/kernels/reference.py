@@ -60,12 +60,17 @@ def check_labels(
 
 def network_input(image: NDArray[np.uint8], spec: ModelSpec, fit: Fit, antialias: bool) -> NDArray[np.float64]:
     """The input tensor, 1x3xHxW float64, by torch."""
-    # torch 2.13 does not shrink columns one pixel wide; repeated edges change nothing else.
-    image = np.pad(image, [(0, int(length == 1)) for length in image.shape[:2]] + [(0, 0)], mode="edge")
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).double()[None]
+    # torch 2.13 mixes up rows where it antialiases to a width of 1 (not to a height of 1), so that goes on its side.
+    turned = fit.width == 1
     resized = torch.nn.functional.interpolate(
-        pixels, size=(fit.height, fit.width), mode="bilinear", align_corners=False, antialias=antialias
-    ).numpy()[0]
+        pixels.mT.contiguous() if turned else pixels,
+        size=(fit.width, fit.height) if turned else (fit.height, fit.width),
+        mode="bilinear",
+        align_corners=False,
+        antialias=antialias,
+    )
+    resized = (resized.mT if turned else resized).numpy()[0]
     if spec.channels == "RGB":
         resized = resized[::-1]
     mean, std = (np.array(values)[:, None, None] for values in (spec.mean, spec.std))

@@ -32,7 +32,7 @@ def check(architecture: str, done: Compiled) -> None:
     assert set(used) == set(plans.KERNELS)
     assert {name for name, kernel in used.items() if kernel.spilled} == set()
     assert max(kernel.shared for kernel in used.values()) <= 24 << 10
-    # Of 64K registers per multiprocessor: four blocks of 256 threads, or ten of the 64 that preprocess has, run at once.
+    # Of 64K registers per multiprocessor: four blocks of 256 threads run at once, or ten of the 64 of preprocess.
     for name, kernel in used.items():
         assert kernel.registers <= (96 if name.startswith("preprocess") else 64), name
     assert done.image[:4] == b"\x7fELF"
