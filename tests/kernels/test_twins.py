@@ -257,6 +257,13 @@ def test_labels_of_a_usual_size_go_by_tiles(classes: int, confidence: bool) -> N
     assert kernel == "label_tiles_f32"
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_confidence_where_it_rounds_to_255(way: str) -> None:
+    lead = np.linspace(3, 10, 300, dtype=np.float32)[None].repeat(3, 0)
+    logits = np.concatenate([np.zeros((3, 3, 300), np.float32), lead[None]])
+    labels_agree(way, logits, (6, 900), confidence=True)
+
+
 def test_every_tile_is_used_and_small_frames_go_by_pixels() -> None:
     chosen = set()
     for grid, size in (((8, 16), (128, 256)), ((60, 300), (64, 330)), ((30, 60), (9, 20)), ((60, 80), (60, 80))):
@@ -352,6 +359,26 @@ def test_rows_may_lie_apart_and_what_is_between_them_stays(size: tuple[int, int]
     total = np.empty(256, np.uint32)
     device.download(counts, total)
     np.testing.assert_array_equal(total, np.bincount(labels.ravel(), minlength=256))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("size", [(5, 7), (50, 300)])
+def test_a_label_map_and_its_overlay_in_one_launch(size: tuple[int, int], backwards: bool) -> None:
+    rng = np.random.default_rng(4)
+    image, small = rng.integers(0, 256, (*size, 3), dtype=np.uint8), rng.integers(0, 4, (9, 31), dtype=np.uint8)
+    device, place = HostDevice(backwards=backwards), fit(size, (36, 124), "letterbox")
+    made = plans.nearest_tables(place, (9, 31))
+    table, source, frame = device.upload(made.data), device.upload(small), device.upload(image)
+    result, overlay = device.empty(size[0] * size[1]), device.empty(image.nbytes)
+    colors, pitch = device.upload(plans.pigments(COLORS, ALPHA)), 3 * size[1]
+    drawing = Drawing(Plane(frame.address, pitch), Plane(overlay.address, pitch), 0, colors.address, 5)
+    labels = Plane(result.address, size[1])
+    device.launch(plans.nearest(Plane(source.address, 31), place, made, table.address, labels=labels, drawing=drawing))
+    found, drawn = np.empty(size, np.uint8), np.empty_like(image)
+    device.download(result, found)
+    device.download(overlay, drawn)
+    same(found, cpu.upsample_labels(small, size, fit=place))
+    same(drawn, cpu.contours(image, found, COLORS, ALPHA, thickness=5))
 
 
 def test_overlay_in_place() -> None:
