@@ -20,6 +20,7 @@ __all__ = [
     "package_folders",
     "packages",
     "read_spec",
+    "write_bytes",
     "write_text",
     "written_fields",
 ]
@@ -155,10 +156,15 @@ def find_package(model: str, spec_file: str | None = None) -> Package:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that the name never holds half of it."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write a file so that the name never holds half of it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

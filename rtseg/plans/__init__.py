@@ -1,0 +1,14 @@
+"""TensorRT plans: compiled from model packages, kept beside them, loaded only when they are what they say.
+
+| module | job |
+| --- | --- |
+| library.py | TensorRT or TensorRT-RTX, whichever is installed |
+| driver.py | asks the NVIDIA driver before TensorRT does |
+| device.py | memory and a stream on the GPU: what a plan needs to run |
+| half.py, fold.py | from a float32 ONNX graph to the typed one that TensorRT compiles |
+| profiles.py | the input sizes that a plan takes |
+| compile.py | from an ONNX graph to a plan |
+| agreement.py | whether a converted graph labels frames as its float32 original does |
+| cache.py | plans on disk: names, sidecars, locks |
+| build.py | all of it in order, for `rtseg build` and the backend |
+"""
