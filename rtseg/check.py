@@ -40,7 +40,8 @@ TOLERANCE = 0.02
 """Of numbers up to about 1: half precision passes, a wrong answer does not."""
 LIBRARIES = {
     "numpy": "numpy", "opencv-python": "cv2", "av": "av", "numba": "numba", "openvino": "openvino",
-    "onnxruntime": "onnxruntime", "torch": "torch", "onnx": "onnx",
+    "onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx", "torch": "torch",
+    "onnx": "onnx",
 }  # fmt: skip
 FLAGS = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16",
@@ -194,12 +195,22 @@ def _try(backend: Any, path: Path, device: str) -> dict[str, Any]:
 def _run(backend: Any, path: Path, device: str, image: NDArray[np.float32]) -> tuple[NDArray[Any], str, float]:
     if backend.name == "torch":  # which rebuilds networks of the registry only
         return _run_torch(device, image)
+    if backend.name == "tensorrt":  # whose plan would else be kept under engines/
+        path = _tiny_plan(path, device)
     with backend(path, TINY_SPEC, device=device) as opened:
         opened.prepare(SIZE)
         start = time.perf_counter()
         opened.submit(image)
         scores = opened.collect()
         return np.array(scores), opened.precision, time.perf_counter() - start
+
+
+def _tiny_plan(path: Path, device: str) -> Path:
+    from rtseg.plans.build import build
+    from rtseg.plans.profiles import Profile
+
+    sizes = (Profile.fixed(SIZE),)
+    return build(path, TINY_SPEC, sizes, precision="fp32", device=device, out=path.with_suffix(".plan")).path
 
 
 def _run_torch(device: str, image: NDArray[np.float32]) -> tuple[NDArray[Any], str, float]:

@@ -98,9 +98,11 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model", metavar="NAME", help="package name, folder, or ONNX file (default: unet-fast0-camvid)"
     )
-    group.add_argument("--backend", metavar="NAME", help="auto, openvino, onnxruntime, torch or null (default: auto)")
+    group.add_argument(
+        "--backend", metavar="NAME", help="auto, tensorrt, openvino, onnxruntime, torch or null (default: auto)"
+    )
     group.add_argument("--device", metavar="NAME", help="the backend's device, for example CPU or GPU")
-    group.add_argument("--precision", metavar="NAME", help="the backend's arithmetic: fp32, bf16, fp16")
+    group.add_argument("--precision", metavar="NAME", help="the backend's arithmetic: fp32, bf16, fp16, int8")
     group.add_argument("--threads", type=int, metavar="N", help="threads of the backend and of the kernels")
     group.add_argument("--size", metavar="HxW", help="network input size (default: follows the frame's aspect ratio)")
     group.add_argument(

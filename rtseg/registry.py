@@ -49,6 +49,7 @@ SINKS: Table = {
 BACKENDS: Table = {
     "openvino": ("rtseg.backends.openvino:OpenVINOBackend", None),
     "onnxruntime": ("rtseg.backends.onnxruntime:OnnxRuntimeBackend", "onnx"),
+    "tensorrt": ("rtseg.backends.tensorrt:TensorRTBackend", "tensorrt"),
     "torch": ("rtseg.backends.torch:TorchBackend", "train"),
     "null": ("rtseg.backends.null:NullBackend", None),
 }

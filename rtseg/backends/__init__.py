@@ -22,7 +22,7 @@ __all__ = ["AUTO", "Backend", "open_backend"]
 
 logger = logging.getLogger(__name__)
 
-AUTO = (("torch", "cuda"), ("openvino", None), ("onnxruntime", None))
+AUTO = (("tensorrt", "cuda"), ("torch", "cuda"), ("openvino", None), ("onnxruntime", None))
 """What `auto` tries in turn: backend and device."""
 DRIVERS = ("/dev/nvidiactl", "/dev/nvgpu", "/dev/dxg")
 """Device nodes of the NVIDIA driver on a PC, on a Jetson, and under WSL 2."""
@@ -74,7 +74,7 @@ def open_backend(
 ) -> Backend:
     """Open `model` (package name, folder, ONNX file; may be empty for null) on the backend called `name`.
 
-    `auto` takes the first that works of torch on CUDA, OpenVINO and ONNX Runtime, and logs which and why.
+    `auto` takes the first that works of TensorRT, torch on CUDA, OpenVINO and ONNX Runtime, and logs which and why.
     `overrides` are fields of ModelSpec by name. Errors: ModelError for the file or its spec, BackendError or
     MissingExtra where the backend cannot run here, ConfigError for a name or option that does not exist.
     """
@@ -116,6 +116,8 @@ def _model(name: str, model: str, spec_file: str | None, given: Mapping[str, Any
     package = find_package(model, spec_file)
     if name == "null" and package.spec is not None and not given:
         return package.path, package.spec
+    if package.path.suffix == ".plan":
+        return package.path, _plan_spec(package.path, spec_file, given)
     if package.path.suffix != ".pt2":
         return package.path, complete_spec(package.path, package.spec, given, written=package.written)
     if package.spec is None or given:
@@ -125,9 +127,20 @@ def _model(name: str, model: str, spec_file: str | None, given: Mapping[str, Any
     return package.path, package.spec
 
 
+def _plan_spec(path: Path, spec_file: str | None, given: Mapping[str, Any] | None) -> ModelSpec:
+    """The spec that a TensorRT plan was built with, out of its sidecar."""
+    from rtseg.plans.cache import read_sidecar
+
+    if spec_file or given:
+        raise ConfigError(f"{path} has its spec in its sidecar: leave out --spec and the flags that describe a model")
+    return read_sidecar(path).spec
+
+
 def _open(name: str, path: Path, spec: ModelSpec, device: str | None, options: Mapping[str, Any]) -> Backend:
     if path.suffix == ".pt2" and name not in ("torch", "null"):
         raise BackendError(f"{name} does not run {path}: a torch export (.pt2) runs with --backend torch")
+    if path.suffix == ".plan" and name not in ("tensorrt", "null"):
+        raise BackendError(f"{name} does not run {path}: a TensorRT plan runs with --backend tensorrt")
     backend: Backend = registry.load(registry.BACKENDS, name, "backend")(path, spec, device=device, **options)
     return backend
 

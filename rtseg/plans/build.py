@@ -21,11 +21,11 @@ from rtseg.plans.cache import Identity, Sidecar
 from rtseg.plans.compile import Options, check_options, compile_plan
 from rtseg.plans.driver import Gpu, gpu
 from rtseg.plans.library import FLAVOUR, IS_RTX, VERSION, check_version
-from rtseg.plans.profiles import Profile, spelt
+from rtseg.plans.profiles import Profile, covering, spelt
 from rtseg.report import file_hash
 from rtseg.spec import ModelSpec, packages
 
-__all__ = ["PRECISIONS", "Built", "Check", "build", "precision_of"]
+__all__ = ["PRECISIONS", "Built", "Check", "build", "find", "precision_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +88,8 @@ def build(
     """Find or make the plan of an ONNX file for `profiles`; `spec` is complete.
 
     `out` is where the plan goes instead of the cache, `rebuild` says why to make it even if it is there. TensorRT
-    needs the GPU `device`, TensorRT-RTX none. Errors: ModelError for the model, ConfigError for options, BackendError without a
-    driver, for a plan on disk that cannot be trusted, or where the conversion changes too many labels.
+    needs the GPU `device`, TensorRT-RTX none. Errors: ModelError for the model, ConfigError for options, BackendError
+    without a driver, for a plan on disk that cannot be trusted, or where the conversion changes too many labels.
     """
     options, check = options or Options(), check or Check()
     check_version()
@@ -104,7 +104,10 @@ def build(
     with cache.locked(plan, waiting):
         reason = None
         if plan.exists():
-            reason = rebuild or cache.mismatch(cache.read_sidecar(plan).identity, identity)
+            reason = rebuild
+            if reason is None:
+                held = cache.read_sidecar(plan)
+                reason = cache.mismatch(held.identity, identity) or _unproved(held, kind, check)
             if reason is None:
                 data, sidecar = cache.read_plan(plan, explicit=out is not None)
                 return Built(plan, data, sidecar, fresh=False)
@@ -113,6 +116,48 @@ def build(
         data, sidecar = _make(path, spec, profiles, kind, options, check, identity, console)
         cache.store(plan, data, sidecar)
     return Built(plan, data, sidecar, fresh=True, reason=reason)
+
+
+def find(
+    path: Path, spec: ModelSpec, size: tuple[int, int], *, precision: str | None = None, device: str | None = None
+) -> Built | None:
+    """The plan in the cache that serves `size`, whatever its other sizes and builder options; the narrowest of them.
+
+    One that is not up to date is passed over. Errors: as of `build`.
+    """
+    kind = precision_of(path, precision)
+    place = None if IS_RTX else gpu(device)
+    exact = _identity(path, spec, (Profile.fixed(size),), kind, Options(), place)
+    fitting = []
+    for plan in cache.folder_for(path, spec.name).glob("*.plan"):
+        if not cache.sidecar_path(plan).is_file():
+            continue  # not ours; `build` tells if it is in the way
+        sidecar = cache.read_sidecar(plan)
+        had = sidecar.identity
+        here = _identity(path, spec, sidecar.ranges, kind, Options(**{**had.options, "timing_cache": None}), place)
+        index = covering(sidecar.ranges, size)
+        if index is not None and cache.mismatch(had, here) is None and _unproved(sidecar, kind, Check()) is None:
+            fitting.append((sidecar.ranges[index].area, had != exact, plan))
+    if not fitting:
+        return None
+    plan = min(fitting)[2]
+    data, sidecar = cache.read_plan(plan)
+    return Built(plan, data, sidecar, fresh=False)
+
+
+def _unproved(sidecar: Sidecar, precision: Precision, check: Check) -> str | None:
+    """Why the agreement that a plan was accepted with is not enough now; None where it is."""
+    if precision == "fp32" or check.enough == 0:
+        return None
+    known = sidecar.report.get("agreement")
+    if known is None:
+        return "its labels were not compared with fp32"
+    if check.frames not in (SYNTHETIC, known["source"]):
+        return f"its labels were compared with fp32 on {known['source']} only"
+    enough = ENOUGH[precision] if check.enough is None else check.enough
+    if known["equal"] < enough and check.enough is not None:
+        return f"its labels are equal to fp32 on {known['equal']:.3%} of the pixels, {enough:.3%} is asked for"
+    return None
 
 
 def _identity(
@@ -183,7 +228,7 @@ def _make(
         identity=identity,
         sha256=hashlib.sha256(compiled.plan).hexdigest(),
         bytes=len(compiled.plan),
-        profiles=[[profile.smallest, profile.usual, profile.largest] for profile in profiles],
+        profiles=[(profile.smallest, profile.usual, profile.largest) for profile in profiles],
         spec=spec,
         report=report,
     )

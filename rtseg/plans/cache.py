@@ -22,9 +22,20 @@ from typing import Any
 import msgspec
 
 from rtseg.errors import BackendError
+from rtseg.plans.profiles import Profile
 from rtseg.spec import ModelSpec, package_folders, write_bytes
 
-__all__ = ["Identity", "Sidecar", "folder_for", "locked", "mismatch", "read_plan", "read_sidecar", "store"]
+__all__ = [
+    "Identity",
+    "Sidecar",
+    "folder_for",
+    "locked",
+    "mismatch",
+    "read_plan",
+    "read_sidecar",
+    "sidecar_path",
+    "store",
+]
 
 SCHEMA = "rtseg.plan/1"
 PORTABLE = "portable"
@@ -66,13 +77,18 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity
     sha256: str
     bytes: int
-    profiles: list[list[tuple[int, int]]]
+    profiles: list[tuple[tuple[int, int], tuple[int, int], tuple[int, int]]]
     spec: ModelSpec
     report: dict[str, Any] = {}
 
+    @property
+    def ranges(self) -> tuple[Profile, ...]:
+        """The sizes that the plan takes."""
+        return tuple(Profile(*sizes) for sizes in self.profiles)
+
 
 def folder_for(model: Path, name: str) -> Path:
-    """Where plans of a model file go: beside it where that is a writable folder under `engines/`, else `engines/NAME`."""
+    """Where plans of a model file go: beside it if that is a writable folder under `engines/`, else `engines/NAME`."""
     here = model.resolve().parent
     inside = any(here.is_relative_to(folder.resolve()) for folder in package_folders())
     return here if inside and os.access(here, os.W_OK) else Path("engines") / name

@@ -1,0 +1,59 @@
+"""A plan as an engine that runs: deserialised only once the driver has answered, never before."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from rtseg.errors import BackendError
+from rtseg.plans.driver import driver
+from rtseg.plans.library import Log, trt
+
+__all__ = ["deserialise", "inspected"]
+
+
+@functools.cache
+def _runtime() -> tuple[trt.Runtime, Log]:
+    """The process's one `Runtime`; BackendError without a driver, where making one would end the process."""
+    driver()
+    log = Log()
+    return trt.Runtime(log), log
+
+
+def deserialise(plan: bytes, *, host_code: bool = False) -> tuple[trt.ICudaEngine | None, str]:
+    """The engine of a plan, or None and TensorRT's reason where it does not fit this GPU or version.
+
+    The device's context must be current. `host_code` lets a version-compatible plan run the code it brings along.
+    Errors: BackendError without a working driver.
+    """
+    runtime, log = _runtime()
+    log.errors.clear()
+    runtime.engine_host_code_allowed = host_code
+    return runtime.deserialize_cuda_engine(plan), log.said
+
+
+def inspected(plan: bytes) -> tuple[list[str] | None, str]:
+    """One line for each layer of the engine, or None and why there is none here."""
+    from rtseg.plans.device import CudaDevice
+
+    try:
+        with CudaDevice(None):
+            engine, reason = deserialise(plan)
+            if engine is None:
+                return None, reason
+            text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    except BackendError as exc:
+        return None, str(exc)
+    return [_line(layer) for layer in json.loads(text).get("Layers", [])], ""
+
+
+def _line(layer: Any) -> str:
+    """A layer in one line; plans built without details have names only."""
+    if isinstance(layer, str):
+        return layer
+    outputs = ", ".join(
+        f"{'x'.join(map(str, out.get('Dimensions', [])))} {out.get('Format/Datatype', '')}"
+        for out in layer.get("Outputs", [])
+    )
+    return f"{layer.get('Name')}: {layer.get('LayerType')} -> {outputs}"
