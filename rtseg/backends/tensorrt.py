@@ -78,8 +78,6 @@ class TensorRTBackend:
         self._gpu: Device = CudaDevice(device)
         self.device = self._gpu.name
         self._loaded: list[Execution] = []
-        self._pinned: list[NDArray[Any] | None] = [None] * (2 * depth - 1)
-        self._turn = 0
         self._outputs = Outputs(spec, depth)
 
     def __enter__(self) -> Self:
@@ -121,23 +119,12 @@ class TensorRTBackend:
         for execution in self._loaded:
             execution.close()
         self._loaded.clear()
-        self._pinned.clear()
         self._gpu.close()
 
     def _start(self, size: tuple[int, int], tensor: NDArray[Any]) -> tuple[Any, NDArray[Any]]:
         self._gpu.activate()
-        execution = self._for(size)
-        bound = execution.bind(size)
-        out = self._next_pinned(bound.output_shape, bound.dtype)
-        execution.start(bound, tensor, out)
+        out = self._for(size).start(tensor, size)
         return self._gpu.record(), out
-
-    def _next_pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        self._turn = (self._turn + 1) % len(self._pinned)
-        out = self._pinned[self._turn]
-        if out is None or out.shape != shape or out.dtype != dtype:
-            out = self._pinned[self._turn] = self._gpu.pinned(shape, dtype)
-        return out
 
     def _for(self, size: tuple[int, int]) -> Execution:
         """The loaded plan that serves a size, the one used last first."""
@@ -147,7 +134,8 @@ class TensorRTBackend:
                     self._loaded.insert(0, self._loaded.pop(position))
                 return execution
         execution = self._load(size)
-        self._loaded.insert(0, execution)
+        if execution not in self._loaded:
+            self._loaded.insert(0, execution)
         while len(self._loaded) > max(KEPT_PLANS, self.depth):
             self._gpu.wait(self._gpu.record())  # nothing of it may be running
             self._loaded.pop().close()
@@ -155,13 +143,13 @@ class TensorRTBackend:
 
     def _load(self, size: tuple[int, int]) -> Execution:
         if self._plan is not None:
-            if self._loaded:  # the plan itself, which says what sizes it takes
-                self._loaded[0].bind(size)
+            if self._loaded:
+                return self._loaded[0]  # which says what sizes it takes
             data, sidecar = cache.read_plan(self._plan, explicit=True)
             engine, reason = deserialise(data, host_code=bool(sidecar.identity.options.get("version_compatible")))
             if engine is None:
                 raise BackendError(f"{self._plan} does not load on {self.device} with {FLAVOUR}: {reason}")
-            return Execution(engine, sidecar.ranges, self.spec, self._gpu)
+            return Execution(engine, sidecar.ranges, self.spec, self._gpu, self.depth)
         profiles = (Profile.fixed(size),)
         built = plans.find(self._path, self.spec, size, precision=self._asked, device=self.device)
         if built is None:
@@ -173,7 +161,7 @@ class TensorRTBackend:
             engine, reason = self._deserialise(built)
         if engine is None:
             raise BackendError(f"{built.path} does not load on {self.device} with {FLAVOUR}: {reason}")
-        return Execution(engine, built.sidecar.ranges, self.spec, self._gpu)
+        return Execution(engine, built.sidecar.ranges, self.spec, self._gpu, self.depth)
 
     def _deserialise(self, built: plans.Built) -> tuple[Any, str]:
         self._gpu.activate()  # the builder may have left another context

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from rtseg.errors import BackendError
 from rtseg.plans.driver import check, driver, gpu
@@ -37,7 +37,9 @@ class Device(Protocol):
 
     def free(self, address: int) -> None: ...
 
-    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]: ...
+    def pinned(self, size: int) -> NDArray[np.uint8]: ...
+
+    def unpin(self, array: NDArray[np.uint8]) -> None: ...
 
     def upload(self, address: int, array: NDArray[Any]) -> None: ...
 
@@ -66,7 +68,7 @@ class CudaDevice:
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._index)
         self._context = context
         self._device: set[int] = set()
-        self._host: list[ctypes.c_void_p] = []
+        self._host: set[int] = set()
         self._events: list[ctypes.c_void_p] = []
         self._closed = False
         self.activate()
@@ -105,15 +107,18 @@ class CudaDevice:
         self._device.discard(address)
         self._call("cuMemFree_v2", ctypes.c_uint64(address))
 
-    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array in page-locked memory, valid until `close`."""
-        wanted = np.dtype(dtype)
-        size = int(np.prod(shape)) * wanted.itemsize
+    def pinned(self, size: int) -> NDArray[np.uint8]:
+        """`size` bytes of page-locked memory, valid until `unpin` or `close`."""
         pointer = ctypes.c_void_p()
         self._call("cuMemHostAlloc", ctypes.byref(pointer), ctypes.c_size_t(max(size, 1)), ctypes.c_uint(0))
-        self._host.append(pointer)
+        self._host.add(pointer.value or 0)
         memory = (ctypes.c_ubyte * size).from_address(pointer.value or 0)
-        return np.frombuffer(memory, wanted).reshape(shape)
+        return np.frombuffer(memory, np.uint8)
+
+    def unpin(self, array: NDArray[np.uint8]) -> None:
+        """Give page-locked memory back."""
+        self._host.discard(array.ctypes.data)
+        self._call("cuMemFreeHost", ctypes.c_void_p(array.ctypes.data))
 
     def upload(self, address: int, array: NDArray[Any]) -> None:
         """Queue a copy to the device."""
@@ -154,7 +159,7 @@ class CudaDevice:
         for address in tuple(self._device):
             self.free(address)
         for pointer in self._host:
-            self._call("cuMemFreeHost", pointer)
+            self._call("cuMemFreeHost", ctypes.c_void_p(pointer))
         self._call("cuStreamDestroy_v2", self._stream())
         self._call("cuDevicePrimaryCtxRelease_v2", self._index)
 

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from rtseg.errors import ModelError
 
-__all__ = ["constants", "fold", "load"]
+__all__ = ["constants", "drop_unused", "fold", "load"]
 
 
 def load(path: Path) -> Any:
@@ -36,10 +36,19 @@ def constants(graph: Any) -> dict[str, Any]:
 
 def fold(model: Any) -> None:
     """Fold casts of weights and batch normalisation after convolutions, in place."""
+    _settle_defaults(model.graph)
     _lift_constants(model.graph)
     _fold_casts(model.graph)
     _fold_normalisation(model.graph)
-    _drop_unused(model.graph)
+    drop_unused(model.graph)
+
+
+def _settle_defaults(graph: Any) -> None:
+    """Drop inputs that have an initialiser, as old files list all of them: nobody feeds them."""
+    held = constants(graph)
+    fed = [value for value in graph.input if value.name not in held]
+    del graph.input[:]
+    graph.input.extend(fed)
 
 
 def _lift_constants(graph: Any) -> None:
@@ -94,8 +103,8 @@ def _fold_normalisation(graph: Any) -> None:
         name = norm.output[0]
         dtype = numpy_helper.to_array(held[conv.input[1]]).dtype
         folded = {
-            f"{name}.weight": weight * factor.reshape(-1, *(1 for _ in weight.shape[1:])),
-            f"{name}.bias": (bias - mean) * factor + beta,
+            f"{name}.folded.weight": weight * factor.reshape(-1, *(1 for _ in weight.shape[1:])),
+            f"{name}.folded.bias": (bias - mean) * factor + beta,
         }
         graph.initializer.extend(numpy_helper.from_array(value.astype(dtype), key) for key, value in folded.items())
         conv.input[:] = [conv.input[0], *folded]
@@ -108,7 +117,8 @@ def _array(tensor: Any) -> NDArray[np.float64]:
     return array
 
 
-def _drop_unused(graph: Any) -> None:
+def drop_unused(graph: Any) -> None:
+    """Remove initialisers that no node reads, in place."""
     used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]

@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from rtseg.errors import ModelError
-from rtseg.plans.fold import constants
+from rtseg.plans.fold import constants, drop_unused
 
 __all__ = ["FRAGILE", "HALF", "LARGEST", "MOVES", "Halved", "halve", "rounded"]
 
@@ -102,6 +102,7 @@ def halve(model: Any, wide: frozenset[str] = frozenset()) -> Halved:
         types[value.name] = value.type.tensor_type.elem_type
     done = _Conversion(model.graph, types, wide).run()
     del model.graph.value_info[:]  # of the old types
+    drop_unused(model.graph)
     return done
 
 

@@ -44,15 +44,21 @@ def image(size: tuple[int, int], seed: int = 0, layout: str = "NCHW", dtype: str
     return random.standard_normal(shape).astype(dtype)
 
 
-@pytest.fixture(params=["openvino", "onnxruntime", "torch", "null"])
+@pytest.fixture(params=["openvino", "onnxruntime", "torch", "tensorrt", "null"])
 def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(registry, "NETWORKS", {"tiny": (f"{__name__}:TinyNetwork", None)})
     return str(request.param)
 
 
 @pytest.fixture
-def opened(name: str, tmp_path: Path) -> Iterator[Open]:
-    """Opens the test network on the backend under test, in fp32; null computes it in NumPy."""
+def opened(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Opens the test network on the backend under test, in fp32; null computes it in NumPy, and TensorRT's GPU does."""
+    if name == "tensorrt":
+        from tests.plans import rtx  # noqa: F401 - skips without it
+        from tests.plans.fakes import install
+
+        monkeypatch.chdir(tmp_path)
+        install(monkeypatch)
     path = conv_model(tmp_path / "net.onnx")
     spec = complete_spec(path, None, {**NORMALISATION, "network": "tiny"})
     left = []
@@ -78,7 +84,8 @@ class TestEveryBackend:
         assert found.dtype == np.float32
         assert found.flags.c_contiguous
         np.testing.assert_allclose(found, reference(image(SIZE)), atol=1e-4)
-        assert (backend.name, backend.device, backend.precision, backend.depth) == (name, "cpu", "fp32", 1)
+        device = "cuda:0" if name == "tensorrt" else "cpu"
+        assert (backend.name, backend.device, backend.precision, backend.depth) == (name, device, "fp32", 1)
 
     def test_order_with_two_in_flight(self, opened: Open) -> None:
         images = [image(SIZE, seed) for seed in range(7)]

@@ -51,7 +51,10 @@ def test_auto_takes_openvino_where_there_is_no_gpu(
     monkeypatch.setattr(backends, "DRIVERS", ())
     with caplog.at_level(logging.INFO, "rtseg"), open_backend("auto", model, overrides=NORMALISATION) as backend:
         assert backend.name == "openvino"
-    assert "auto chose openvino on cpu (torch on cuda: no NVIDIA driver)" in caplog.text
+    assert (
+        "auto chose openvino on cpu (tensorrt on cuda: no NVIDIA driver; torch on cuda: no NVIDIA driver)"
+        in caplog.text
+    )
 
 
 def test_auto_goes_on_and_gives_every_reason(model: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,151 @@
+"""What concerns TensorRT alone: no driver, plans by name, plans that do not load, several sizes in one plan."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtseg.backends import open_backend
+from rtseg.cli import main
+from rtseg.errors import BackendError, ConfigError
+from tests.onnx_models import NORMALISATION, reference
+from tests.plans.rtx import SIZE, Profile, small
+
+from rtseg.backends import tensorrt  # isort: skip - tests.plans.rtx skips where there is no TensorRT
+from rtseg.plans import build as building  # isort: skip
+from rtseg.plans import driver  # isort: skip
+from rtseg.plans.engine import deserialise  # isort: skip
+from rtseg.plans.execution import Execution  # isort: skip
+from tests.plans.fakes import FakeEngine, HostDevice, install  # isort: skip
+
+OTHER = (96, 32)
+
+
+def image(size: tuple[int, int], seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal((1, 3, *size)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver._library.cache_clear()
+    monkeypatch.setattr(driver, "LIBRARY", "libnowhere.so.1")
+
+
+@pytest.mark.usefixtures("no_driver")
+class TestWithoutADriver:
+    def test_opening(self, tmp_path: Path) -> None:
+        path, _ = small(tmp_path)
+        with pytest.raises(BackendError, match=r"no NVIDIA driver here .* pip install 'rtseg\[tensorrt\]'"):
+            open_backend("tensorrt", str(path), overrides=NORMALISATION)
+
+    def test_running_is_one_line_and_exit_code_1(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", "synthetic:drive", "null:", "--backend", "tensorrt", "--limit", "1"]) == 1
+        error = capsys.readouterr().err
+        assert "rtseg: error: no NVIDIA driver here" in error and "Traceback" not in error
+
+    def test_devices_and_runtime(self) -> None:
+        with pytest.raises(BackendError, match="no NVIDIA driver"):
+            tensorrt.devices()
+        with pytest.raises(BackendError, match="no NVIDIA driver"):
+            deserialise(b"plan")
+
+    def test_check_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from rtseg import registry
+        from rtseg.check import check
+
+        monkeypatch.setattr(registry, "BACKENDS", {"tensorrt": registry.BACKENDS["tensorrt"]})
+        (entry,) = check()["backends"]
+        assert (entry["works"], entry["device"]) == (False, "")
+        assert "no NVIDIA driver here" in entry["detail"]
+
+
+def test_a_plan_runs_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, spec = small(tmp_path)
+    sizes = (Profile.fixed(SIZE), Profile((32, 32), (64, 64), (96, 96)))
+    out = tmp_path / "net.plan"
+    building.build(path, spec, sizes, precision="fp32", out=out)
+    path.unlink()
+    loaded = install(monkeypatch, profiles=2)
+    with open_backend("tensorrt", str(out), depth=2) as backend:
+        assert (backend.device, backend.precision, backend.spec) == ("cuda:0", "fp32", spec)
+        for size in (SIZE, OTHER, (96, 96), SIZE):
+            backend.submit(image(size))
+            np.testing.assert_allclose(backend.collect(), reference(image(size)), atol=1e-4)
+        with pytest.raises(BackendError, match=r"takes 64x96.32x32-64x64-96x96, got 128x128: build one for that size"):
+            backend.submit(image((128, 128)))
+    assert len(loaded) == 1
+    assert [profile for profile, _ in loaded[0].runs] == [0, 1, 1, 0]
+    with pytest.raises(BackendError, match="is a plan in fp32, not in fp16"):
+        open_backend("tensorrt", str(out), precision="fp16")
+    with pytest.raises(ConfigError, match="has its spec in its sidecar"):
+        open_backend("tensorrt", str(out), overrides=NORMALISATION)
+    with pytest.raises(BackendError, match="a TensorRT plan runs with --backend tensorrt"):
+        open_backend("openvino", str(out))
+
+
+def test_plan_built_ahead_is_used_for_every_size_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, spec = small(tmp_path)
+    building.build(path, spec, (Profile((32, 32), (64, 96), (96, 96)),), precision="fp32")
+    loaded = install(monkeypatch)
+    with caplog.at_level(logging.INFO, "rtseg"), tensorrt.TensorRTBackend(path, spec, precision="fp32") as backend:
+        for size in (SIZE, OTHER):
+            backend.prepare(size)
+        assert "building" not in caplog.text
+        backend.prepare((128, 128))
+        assert "building engines/net/net.128x128.fp32" in caplog.text
+    assert len(loaded) == 2
+
+
+def test_a_plan_that_does_not_load_is_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, spec = small(tmp_path)
+    building.build(path, spec, (Profile.fixed(SIZE),), precision="fp32")
+    install(monkeypatch)
+    answers: list[Any] = [(None, "expecting compute 8.9 got compute 12.0"), (FakeEngine(), "")]
+    monkeypatch.setattr(tensorrt, "deserialise", lambda plan, host_code: answers.pop(0))
+    with caplog.at_level(logging.INFO, "rtseg"), tensorrt.TensorRTBackend(path, spec, precision="fp32") as backend:
+        backend.prepare(SIZE)
+    assert "again: tensorrt_rtx does not load it on cuda:0: expecting compute 8.9 got compute 12.0" in caplog.text
+    answers = [(None, "why"), (None, "why not")]
+    told = pytest.raises(BackendError, match=r"\.plan does not load on cuda:0 with tensorrt_rtx: why not")
+    with tensorrt.TensorRTBackend(path, spec, precision="fp32") as backend, told:
+        backend.prepare(SIZE)
+
+
+def test_a_steady_run_allocates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, spec = small(tmp_path)
+    install(monkeypatch)
+    with tensorrt.TensorRTBackend(path, spec, precision="fp32", depth=2) as backend:
+        device = backend._gpu
+        assert isinstance(device, HostDevice)
+        for index in range(12):
+            if index == 4:
+                before = device.allocations
+            backend.submit(image(SIZE, index))
+            np.testing.assert_allclose(backend.collect(), reference(image(SIZE, index)), atol=1e-4)
+        assert device.allocations == before
+
+
+def test_engine_that_is_not_what_its_sidecar_says(tmp_path: Path) -> None:
+    _, spec = small(tmp_path)
+    for engine in (FakeEngine(profiles=2), FakeEngine(names=("pixels", "other"))):
+        with pytest.raises(BackendError, match="is not what its sidecar says: build it again"):
+            Execution(engine, [Profile.fixed(SIZE)], spec, HostDevice())  # type: ignore[arg-type]
+
+
+def test_bf16(tmp_path: Path) -> None:
+    path, spec = small(tmp_path)
+    with pytest.raises(BackendError, match="in fp16, fp32 or int8, not in bf16"):
+        tensorrt.TensorRTBackend(path, spec, precision="bf16")

@@ -1,0 +1,170 @@
+"""Real plans by TensorRT-RTX: inputs and outputs, profiles, layers, options, errors, interruption."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from onnx import helper, numpy_helper
+from rich.console import Console
+
+from rtseg.errors import BackendError, ConfigError, ModelError
+from rtseg.plans import fold, half
+from rtseg.spec import find_package
+from tests.onnx_models import CLASSES, save, value
+from tests.plans.rtx import ONE, SIZE, Profile, small
+
+from rtseg.plans import compile as compiling  # isort: skip - tests.plans.rtx skips where there is no TensorRT
+from rtseg.plans.compile import Layer, Options, check_options, compile_plan  # isort: skip
+
+
+def test_inputs_outputs_layers_and_bytes(tmp_path: Path) -> None:
+    path, spec = small(tmp_path)
+    made = compile_plan(path.read_bytes(), spec, ONE, Options())
+    assert made.tensors == {
+        "pixels": ("input", "fp32", (-1, 3, -1, -1)),
+        "scores": ("output", "fp32", (-1, CLASSES, -1, -1)),
+    }
+    assert made.counts()["convolution"] == {"fp32": 1}
+    assert len(made.plan) > 1000
+    assert made.seconds > 0
+
+
+def test_half_precision_is_in_the_plan(tmp_path: Path) -> None:
+    path, spec = small(tmp_path)
+    model = fold.load(path)
+    fold.fold(model)
+    half.halve(model)
+    made = compile_plan(model.SerializeToString(), spec, ONE, Options())
+    assert made.counts()["convolution"] == {"fp16": 1}
+    assert made.tensors["pixels"][1] == made.tensors["scores"][1] == "fp32"
+
+
+def test_several_profiles_make_one_plan(tmp_path: Path) -> None:
+    path, spec = small(tmp_path)
+    profiles = (*ONE, Profile.fixed((128, 128)), Profile((32, 32), (64, 64), (256, 512)))
+    one, several = (len(compile_plan(path.read_bytes(), spec, some, Options()).plan) for some in (ONE, profiles))
+    assert several > one
+
+
+def test_size_outside_of_what_the_graph_takes(tmp_path: Path) -> None:
+    path, spec = small(tmp_path, shape=(1, 3, *SIZE))
+    with pytest.raises(BackendError, match=r"tensorrt_rtx (cannot build|does not accept)"):
+        compile_plan(path.read_bytes(), spec, (Profile.fixed((128, 128)),), Options())
+
+
+def test_int8_layers_are_told(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(0).integers(-127, 127, (4, 3, 3, 3)).astype(np.int8)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["image", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["dw"]),
+        helper.make_node("Conv", ["d", "dw"], ["out"]),
+    ]
+    held = {"s": np.array(0.01, np.float32), "z": np.array(0, np.int8), "w": kernel}
+    path = save(
+        tmp_path / "net.onnx",
+        nodes,
+        [value("image", (1, 3, "h", "w"))],
+        [value("out", None)],
+        [numpy_helper.from_array(array, name) for name, array in held.items()],
+    )
+    (tmp_path / "other").mkdir()
+    _, spec = small(tmp_path / "other")
+    spec = msgspec.structs.replace(spec, input_name="image", output_name="out")
+    made = compile_plan(path.read_bytes(), spec, ONE, Options())
+    assert made.counts()["convolution"] == {"int8": 1}
+
+
+def test_operator_that_it_does_not_know(tmp_path: Path) -> None:
+    _, spec = small(tmp_path)
+    path = save(
+        tmp_path / "wiggle.onnx",
+        [helper.make_node("Wiggle", ["pixels"], ["scores"], name="odd", domain="acme")],
+        [value("pixels", (1, 3, 64, 96))],
+        [value("scores", (1, CLASSES, 8, 12))],
+        [],
+        opsets=[helper.make_opsetid("acme", 1)],
+    )
+    with pytest.raises(ModelError, match=r"tensorrt_rtx cannot read net: .*Wiggle") as error:
+        compile_plan(path.read_bytes(), spec, ONE, Options())
+    assert "\n" not in str(error.value)
+
+
+def test_tensor_that_the_spec_names_is_not_there(tmp_path: Path) -> None:
+    path, spec = small(tmp_path)
+    other = msgspec.structs.replace(spec, output_name="logits")
+    with pytest.raises(ModelError, match=r"finds no output 'logits' in net \(tensors: pixels, scores\)"):
+        compile_plan(path.read_bytes(), other, ONE, Options())
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (Options(hardware_compatible="ampere+"), "TensorRT-RTX does not have --hardware-compatible"),
+        (Options(version_compatible=True), "TensorRT-RTX does not have --version-compatible"),
+        (Options(timing_cache=Path("timing.cache")), "TensorRT-RTX does not have --timing-cache"),
+        (Options(workspace=0), "--workspace is 0 MiB: it must be at least 1"),
+    ],
+)
+def test_options_that_do_not_apply(options: Options, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        check_options(options)
+
+
+def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
+    path, spec = small(tmp_path)
+    out = io.StringIO()
+    compile_plan(path.read_bytes(), spec, ONE, Options(), console=Console(file=out, force_terminal=True, width=120))
+    assert "Building engine" in out.getvalue()
+    out = io.StringIO()
+    compile_plan(path.read_bytes(), spec, ONE, Options(), console=Console(file=out, force_terminal=False))
+    assert out.getvalue() == ""
+
+
+def test_interrupting_ends_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, spec = small(tmp_path)
+    seen = threading.Event()
+    step = compiling._Monitor.step_complete
+
+    def interrupt(self: Any, phase: str, at: int) -> bool:
+        if not seen.is_set():
+            seen.set()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert self.stopped.wait(10)
+        return step(self, phase, at)
+
+    monkeypatch.setattr(compiling._Monitor, "step_complete", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        compile_plan(path.read_bytes(), spec, ONE, Options())
+    assert seen.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "rtseg-build"]
+
+
+def test_shipped_package_in_fp32_and_fp16() -> None:
+    package = find_package("unet-fast0-camvid")
+    assert package.spec is not None
+    model = fold.load(package.path)
+    fold.fold(model)
+    sizes = {}
+    for precision in ("fp32", "fp16"):
+        if precision == "fp16":
+            half.halve(model)
+        made = compile_plan(model.SerializeToString(), package.spec, (Profile.fixed((96, 128)),), Options())
+        assert made.tensors == {
+            "image": ("input", "fp32", (1, 3, -1, -1)),
+            "logits": ("output", "fp32", (1, 11, -1, -1)),
+        }
+        assert made.counts()["convolution"] == {precision: 55}
+        assert "scale" not in made.counts()  # batch normalisation is in the convolutions
+        assert Layer in {type(layer) for layer in made.layers}
+        sizes[precision] = len(made.plan)
+    assert sizes["fp16"] < 0.7 * sizes["fp32"]
