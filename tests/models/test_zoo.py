@@ -232,4 +232,6 @@ def test_the_file_computes_what_torch_does_and_compiles_for_tensorrt(
         print(f"{name} in {runtime}: largest logit difference {error:.2e}, labels equal {agreement:.4%}")
         record_property(f"largest logit difference in {runtime}", error)
         assert agreement > 0.99
-    assert build_engine(path, spec) > count_parameters(network)
+    whole = build_engine(path, spec)
+    assert whole > count_parameters(network)
+    assert build_engine(path, spec, "fp16") < 0.75 * whole
