@@ -77,8 +77,8 @@ def build_command(args: argparse.Namespace) -> int:
 
     build = registry.load({"build": ("rtseg.plans.build:build", "tensorrt")}, "build", "command")
     from rtseg.plans.agreement import FRAMES, SYNTHETIC
-    from rtseg.plans.build import Check
     from rtseg.plans.compile import Options
+    from rtseg.plans.make import Check
     from rtseg.plans.profiles import chosen
     from rtseg.plans.show import as_data, print_layers, print_plan
 

@@ -17,7 +17,7 @@ from rtseg.plans import build as plans
 from rtseg.plans import cache
 from rtseg.plans.device import CudaDevice, Device
 from rtseg.plans.driver import gpu, gpus
-from rtseg.plans.engine import deserialise
+from rtseg.plans.engine import NotLoaded, deserialise
 from rtseg.plans.execution import Execution
 from rtseg.plans.library import FLAVOUR
 from rtseg.plans.profiles import Profile
@@ -148,7 +148,7 @@ class TensorRTBackend:
             data, sidecar = cache.read_plan(self._plan, explicit=True)
             engine, reason = deserialise(data, host_code=bool(sidecar.identity.options.get("version_compatible")))
             if engine is None:
-                raise BackendError(f"{self._plan} does not load on {self.device} with {FLAVOUR}: {reason}")
+                raise NotLoaded(f"{self._plan} does not load on {self.device} with {FLAVOUR}: {reason}")
             return Execution(engine, sidecar.ranges, self.spec, self._gpu, self.depth)
         profiles = (Profile.fixed(size),)
         built = plans.find(self._path, self.spec, size, precision=self._asked, device=self.device)
@@ -160,7 +160,7 @@ class TensorRTBackend:
             built = plans.build(self._path, self.spec, profiles, precision=self._asked, device=self.device, rebuild=why)
             engine, reason = self._deserialise(built)
         if engine is None:
-            raise BackendError(f"{built.path} does not load on {self.device} with {FLAVOUR}: {reason}")
+            raise NotLoaded(f"{built.path} does not load on {self.device} with {FLAVOUR}: {reason}")
         return Execution(engine, built.sidecar.ranges, self.spec, self._gpu, self.depth)
 
     def _deserialise(self, built: plans.Built) -> tuple[Any, str]:

@@ -10,5 +10,7 @@
 | compile.py | from an ONNX graph to a plan |
 | agreement.py | whether a converted graph labels frames as its float32 original does |
 | cache.py | plans on disk: names, sidecars, locks |
-| build.py | all of it in order, for `rtseg build` and the backend |
+| make.py | from a model file to a checked plan |
+| build.py | a plan out of the cache, or made and kept: what `rtseg build` and the backend call |
+| execution.py, engine.py | a plan loaded and running |
 """

@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
 
+import msgspec
 from rich.console import Console
 
-from rtseg import __version__, registry
-from rtseg.errors import BackendError, ConfigError, ModelError, nearest
+from rtseg.errors import ConfigError, nearest
 from rtseg.onnx_file import is_quantised
 from rtseg.plans import cache
-from rtseg.plans.agreement import ENOUGH, FRAMES, SYNTHETIC, Agreement, compare, frames, run_onnx
+from rtseg.plans.agreement import ENOUGH, SYNTHETIC
 from rtseg.plans.cache import Identity, Sidecar
-from rtseg.plans.compile import Options, check_options, compile_plan
+from rtseg.plans.compile import Options, check_options
 from rtseg.plans.driver import Gpu, gpu
 from rtseg.plans.library import FLAVOUR, IS_RTX, VERSION, check_version
+from rtseg.plans.make import Check, Job, Precision, make
 from rtseg.plans.profiles import Profile, covering, spelt
 from rtseg.report import file_hash
-from rtseg.spec import ModelSpec, packages
+from rtseg.spec import ModelSpec
 
-__all__ = ["PRECISIONS", "Built", "Check", "build", "find", "precision_of"]
+__all__ = ["PRECISIONS", "Built", "build", "find", "precision_of"]
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS = ("fp32", "fp16", "int8")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """How a conversion is checked: on how many frames of what, and the fraction of equal labels that is enough.
-
-    `reference` is the float32 model of a quantised one, None to look for it among the packages.
-    """
-
-    frames: str = SYNTHETIC
-    count: int = FRAMES
-    enough: float | None = None
-    reference: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +82,8 @@ def build(
     identity = _identity(path, spec, profiles, kind, options, None if IS_RTX else gpu(device))
     plan = out if out is not None else cache.folder_for(path, spec.name) / identity.file
 
+    job = Job(path, spec, tuple(profiles), kind, options, check, identity, device)
+
     def waiting() -> None:
         logger.warning("another process builds %s: waiting for it", plan)
 
@@ -113,7 +99,7 @@ def build(
                 return Built(plan, data, sidecar, fresh=False)
             logger.warning("building %s again: %s", plan, reason)
         logger.info("building %s with %s %s (%s, %s)", plan, FLAVOUR, VERSION, kind, spelt(profiles))
-        data, sidecar = _make(path, spec, profiles, kind, options, check, identity, console)
+        data, sidecar = make(job, console)
         cache.store(plan, data, sidecar)
     return Built(plan, data, sidecar, fresh=True, reason=reason)
 
@@ -134,7 +120,8 @@ def find(
             continue  # not ours; `build` tells if it is in the way
         sidecar = cache.read_sidecar(plan)
         had = sidecar.identity
-        here = _identity(path, spec, sidecar.ranges, kind, Options(**{**had.options, "timing_cache": None}), place)
+        capability, name = _place(place, had.options.get("hardware_compatible"))
+        here = msgspec.structs.replace(exact, sizes=had.sizes, options=had.options, capability=capability, gpu=name)
         index = covering(sidecar.ranges, size)
         if index is not None and cache.mismatch(had, here) is None and _unproved(sidecar, kind, Check()) is None:
             fitting.append((sidecar.ranges[index].area, had != exact, plan))
@@ -163,12 +150,7 @@ def _unproved(sidecar: Sidecar, precision: Precision, check: Check) -> str | Non
 def _identity(
     path: Path, spec: ModelSpec, profiles: Sequence[Profile], precision: str, options: Options, place: Gpu | None
 ) -> Identity:
-    capability = name = cache.PORTABLE
-    if place is not None:
-        if options.hardware_compatible is None:
-            name = place.name
-        if options.hardware_compatible != "ampere+":
-            capability = f"sm{place.capability[0]}{place.capability[1]}"
+    capability, name = _place(place, options.hardware_compatible)
     settings = {key: value for key, value in asdict(options).items() if value and key != "timing_cache"}
     return Identity(
         model=spec.name,
@@ -183,92 +165,9 @@ def _identity(
     )
 
 
-def _make(
-    path: Path,
-    spec: ModelSpec,
-    profiles: Sequence[Profile],
-    precision: Precision,
-    options: Options,
-    check: Check,
-    identity: Identity,
-    console: Console | None,
-) -> tuple[bytes, Sidecar]:
-    registry.require("onnx", "building a TensorRT plan", "tensorrt")
-    from rtseg.plans import fold, half
-
-    model = fold.load(path)
-    fold.fold(model)
-    report: dict[str, Any] = {}
-    agreement = None
-    if precision == "fp16":
-        wide = model.SerializeToString()
-        done = half.halve(model)
-        report["fp16"] = asdict(done)
-        typed = model.SerializeToString()
-        if done.half and spec.dtype != "float16":  # else it is in half precision as it was exported
-            half.rounded(model)
-        agreement = _agreement(
-            wide, model.SerializeToString(), spec, profiles, check, "fp16 rounding emulated on the CPU"
-        )
-    else:
-        typed = model.SerializeToString()
-        if precision == "int8":
-            wide = _reference(path, spec, check).read_bytes()
-            agreement = _agreement(wide, typed, spec, profiles, check, "int8 on the CPU")
-    if agreement is not None:
-        report["agreement"] = agreement.to_dict()
-        _accept(agreement, spec, precision, check)
-    compiled = compile_plan(typed, spec, profiles, options, console=console)
-    report |= {
-        "seconds": round(compiled.seconds, 2),
-        "tensors": {name: list(value) for name, value in compiled.tensors.items()},
-        "layers": compiled.counts(),
-        "network": [[layer.name, layer.kind, layer.precision] for layer in compiled.layers],
-        "rtseg": __version__,
-    }
-    return compiled.plan, Sidecar(
-        identity=identity,
-        sha256=hashlib.sha256(compiled.plan).hexdigest(),
-        bytes=len(compiled.plan),
-        profiles=[(profile.smallest, profile.usual, profile.largest) for profile in profiles],
-        spec=spec,
-        report=report,
-    )
-
-
-def _agreement(
-    reference: bytes, candidate: bytes, spec: ModelSpec, profiles: Sequence[Profile], check: Check, where: str
-) -> Agreement | None:
-    """The agreement of two ONNX graphs, run on the CPU at the first profile's usual size."""
-    if check.enough == 0:
-        return None
-    images = frames(check.frames, check.count)
-    with tempfile.TemporaryDirectory(prefix="rtseg-build-") as folder:
-        first = run_onnx(reference, spec, Path(folder))
-        second = run_onnx(candidate, spec, Path(folder))
-        with first, second:
-            return compare(first, second, images, profiles[0].usual, check.frames, where)
-
-
-def _accept(agreement: Agreement, spec: ModelSpec, precision: Precision, check: Check) -> None:
-    """Log the agreement; BackendError where it is too low."""
-    enough = ENOUGH[precision] if check.enough is None else check.enough
-    if not agreement.equal >= enough:
-        raise BackendError(
-            f"{spec.name} in {precision}: {agreement}, {enough:.3%} is asked for: build it in another precision, "
-            "or pass --agreement"
-        )
-    logger.info("%s in %s: %s", spec.name, precision, agreement)
-
-
-def _reference(path: Path, spec: ModelSpec, check: Check) -> Path:
-    """The float32 model that a quantised one was made of."""
-    if check.reference is not None:
-        return check.reference
-    made_from = spec.provenance.get("quantised", {}).get("from")
-    for model in packages().values():
-        if made_from is not None and file_hash(model) == made_from:
-            return model
-    raise ModelError(
-        f"the float32 model that {path} was quantised from is not among the packages: give --reference MODEL"
-    )
+def _place(place: Gpu | None, compatible: str | None) -> tuple[str, str]:
+    """What a plan is built for: compute capability and GPU, "portable" where it runs on others too."""
+    if place is None or compatible == "ampere+":
+        return cache.PORTABLE, cache.PORTABLE
+    capability = f"sm{place.capability[0]}{place.capability[1]}"
+    return capability, cache.PORTABLE if compatible else place.name

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,15 +94,19 @@ def compile_plan(
     options: Options,
     *,
     tf32: bool = False,
+    activate: Callable[[], None] | None = None,
     console: Console | None = None,
 ) -> Compiled:
     """Compile the ONNX graph `model`, whose input and output `spec` names, for the sizes of `profiles`.
 
     Progress is shown on `console` if that is a terminal. `tf32` allows TensorFloat-32 in float32 convolutions.
+    `activate` makes the GPU to build on current in a thread; None leaves that to TensorRT.
     Errors: ModelError where TensorRT cannot read the graph or its tensors are not the spec's, BackendError where it
     cannot build it, ConfigError as of `check_options`. KeyboardInterrupt stops the build.
     """
     check_options(options)
+    activate = activate or _nothing
+    activate()
     log = Log()
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -121,7 +126,7 @@ def compile_plan(
             raise BackendError(f"{FLAVOUR} does not accept the sizes {profile}: {log.said}")
     start = time.perf_counter()
     with _progress(console) as bars:
-        plan = _build(builder, network, config, bars)
+        plan = _build(builder, network, config, bars, activate)
     seconds = time.perf_counter() - start
     if plan is None:
         raise BackendError(f"{FLAVOUR} cannot build {spec.name}: {log.said}")
@@ -238,15 +243,25 @@ def _progress(console: Console | None) -> Iterator[Progress | None]:
 
 
 def _build(
-    builder: trt.Builder, network: trt.INetworkDefinition, config: trt.IBuilderConfig, bars: Progress | None
+    builder: trt.Builder,
+    network: trt.INetworkDefinition,
+    config: trt.IBuilderConfig,
+    bars: Progress | None,
+    activate: Callable[[], None],
 ) -> trt.IHostMemory | None:
     """Build in a thread of its own, so that Ctrl-C is heard: a raise inside the builder's callbacks would end it."""
     monitor = _Monitor(bars)
     config.progress_monitor = monitor
-    plans: list[trt.IHostMemory | None] = []
-    thread = threading.Thread(
-        target=lambda: plans.append(builder.build_serialized_network(network, config)), name="rtseg-build", daemon=True
-    )
+    built: Future[trt.IHostMemory | None] = Future()
+
+    def work() -> None:
+        try:
+            activate()
+            built.set_result(builder.build_serialized_network(network, config))
+        except BaseException as exc:  # noqa: BLE001 - raised again by the thread that waits
+            built.set_exception(exc)
+
+    thread = threading.Thread(target=work, name="rtseg-build", daemon=True)
     thread.start()
     try:
         while thread.is_alive():
@@ -255,4 +270,7 @@ def _build(
         monitor.stopped.set()
         thread.join(30)
         raise
-    return plans[0] if plans else None
+    return built.result()
+
+
+def _nothing() -> None: ...

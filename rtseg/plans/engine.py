@@ -10,7 +10,11 @@ from rtseg.errors import BackendError
 from rtseg.plans.driver import driver
 from rtseg.plans.library import Log, trt
 
-__all__ = ["deserialise", "inspected"]
+__all__ = ["NotLoaded", "deserialise", "inspected"]
+
+
+class NotLoaded(BackendError):
+    """A plan that TensorRT does not load on this GPU."""
 
 
 @functools.cache

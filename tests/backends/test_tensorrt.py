@@ -20,6 +20,7 @@ from rtseg.plans import build as building  # isort: skip
 from rtseg.plans import driver  # isort: skip
 from rtseg.plans.engine import deserialise  # isort: skip
 from rtseg.plans.execution import Execution  # isort: skip
+from rtseg.plans.make import Check  # isort: skip
 from tests.plans.fakes import FakeEngine, HostDevice, install  # isort: skip
 
 OTHER = (96, 32)
@@ -122,6 +123,27 @@ def test_a_plan_that_does_not_load_is_built_again(
     told = pytest.raises(BackendError, match=r"\.plan does not load on cuda:0 with tensorrt_rtx: why not")
     with tensorrt.TensorRTBackend(path, spec, precision="fp32") as backend, told:
         backend.prepare(SIZE)
+
+
+def test_a_plan_is_tried_on_the_gpu_before_it_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, spec = small(tmp_path)
+    loaded = install(monkeypatch)
+    check = Check(count=1)
+    made = building.build(path, spec, (Profile.fixed(SIZE),), check=check)
+    assert made.sidecar.report["agreement"]["where"] == "on cuda:0"
+    assert len(loaded) == 1
+    monkeypatch.setattr(tensorrt, "deserialise", lambda plan, host_code: (None, "no kernel image for sm90"))
+    made = building.build(path, spec, (Profile.fixed((32, 32)),), check=check)
+    assert "labels were compared on the CPU only: " in caplog.text and "no kernel image for sm90" in caplog.text
+    assert made.sidecar.report["agreement"]["where"] == "fp16 rounding emulated on the CPU"
+    wrong = FakeEngine()
+    wrong.network = lambda tensor: -reference(tensor)
+    monkeypatch.setattr(tensorrt, "deserialise", lambda plan, host_code: (wrong, ""))
+    with pytest.raises(BackendError, match=r"net in fp16: labels equal to fp32 on .* on cuda:0\), 99\.000% is asked"):
+        building.build(path, spec, (Profile.fixed((64, 64)),), check=check)
+    assert len(list(Path("engines/net").glob("*.plan"))) == 2
 
 
 def test_a_steady_run_allocates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtseg.plans import build, engine
+from rtseg.plans import build, engine, make
 from rtseg.plans.driver import Gpu
 from rtseg.plans.library import trt
 from tests.onnx_models import reference
@@ -148,6 +148,7 @@ def install(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[FakeEngine]
     monkeypatch.setattr(tensorrt, "gpu", gpu)
     monkeypatch.setattr(tensorrt, "CudaDevice", HostDevice)
     monkeypatch.setattr(tensorrt, "deserialise", deserialise)
-    monkeypatch.setattr(build, "gpu", gpu)
+    for module in (build, make):
+        monkeypatch.setattr(module, "gpu", gpu)
     monkeypatch.setattr(engine, "deserialise", deserialise)
     return loaded

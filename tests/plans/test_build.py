@@ -22,8 +22,9 @@ from rtseg.spec import find_package
 from tests.plans.rtx import ONE, SIZE, Profile, library, small
 
 from rtseg.plans import agreement, cache  # isort: skip - tests.plans.rtx skips where there is no TensorRT
-from rtseg.plans import build as building  # isort: skip
-from rtseg.plans.build import Check, build, find  # isort: skip
+from rtseg.plans import make as making  # isort: skip
+from rtseg.plans.build import build, find  # isort: skip
+from rtseg.plans.make import Check  # isort: skip
 from rtseg.plans.compile import Options  # isort: skip
 
 QUICK = Check(count=1)
@@ -247,7 +248,7 @@ def test_the_original_is_found_by_its_hash(tmp_path: Path) -> None:
 
     path, spec, _ = quantised(tmp_path)
     spec = msgspec.structs.replace(spec, provenance={"quantised": {"from": file_hash(package.path)}})
-    assert building._reference(path, spec, QUICK) == package.path
+    assert making._reference(path, spec, QUICK) == package.path
 
 
 def test_a_plan_that_serves_a_size_is_found(tmp_path: Path) -> None:
@@ -288,23 +289,23 @@ BUILDER = """
 import logging, sys
 from pathlib import Path
 from rtseg.graph import complete_spec
-from rtseg.plans import build as building
+from rtseg.plans import build as building, make as making
 from rtseg.plans.profiles import Profile
 from tests.onnx_models import NORMALISATION
 logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
-make = building.compile_plan
+make = making.compile_plan
 def compile_plan(*arguments, **options):
     print("compiling", flush=True)
     sys.stdin.readline()
     return make(*arguments, **options)
-building.compile_plan = compile_plan
+making.compile_plan = compile_plan
 path = Path(sys.argv[1])
 spec = complete_spec(path, None, NORMALISATION)
 made = building.build(path, spec, [Profile.fixed((64, 96))], precision="fp32")
 print("fresh" if made.fresh else "found", made.sidecar.sha256, flush=True)
 """
 STORER = BUILDER.replace("make = ", "replace, os = __import__('os').replace, __import__('os')\nmake = ").replace(
-    "building.compile_plan = compile_plan",
+    "making.compile_plan = compile_plan",
     """def stop(source, target):
     if str(target).endswith(".plan"):
         print("storing", flush=True)
