@@ -109,7 +109,8 @@ def find(
 ) -> Built | None:
     """The plan in the cache that serves `size`, whatever its other sizes and builder options; the narrowest of them.
 
-    One that is not up to date is passed over. Errors: as of `build`.
+    One that is not up to date is passed over; one that the user built with a lower or no `--agreement` is not.
+    Errors: as of `build`.
     """
     kind = precision_of(path, precision)
     place = None if IS_RTX else gpu(device)
@@ -123,7 +124,7 @@ def find(
         capability, name = _place(place, had.options.get("hardware_compatible"))
         here = msgspec.structs.replace(exact, sizes=had.sizes, options=had.options, capability=capability, gpu=name)
         index = covering(sidecar.ranges, size)
-        if index is not None and cache.mismatch(had, here) is None and _unproved(sidecar, kind, Check()) is None:
+        if index is not None and cache.mismatch(had, here) is None:
             fitting.append((sidecar.ranges[index].area, had != exact, plan))
     if not fitting:
         return None
