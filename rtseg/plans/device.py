@@ -112,8 +112,7 @@ class CudaDevice:
         pointer = ctypes.c_void_p()
         self._call("cuMemHostAlloc", ctypes.byref(pointer), ctypes.c_size_t(max(size, 1)), ctypes.c_uint(0))
         self._host.add(pointer.value or 0)
-        memory = (ctypes.c_ubyte * size).from_address(pointer.value or 0)
-        return np.frombuffer(memory, np.uint8)
+        return np.ctypeslib.as_array((ctypes.c_ubyte * size).from_address(pointer.value or 0))
 
     def unpin(self, array: NDArray[np.uint8]) -> None:
         """Give page-locked memory back."""

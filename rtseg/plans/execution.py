@@ -27,7 +27,7 @@ class _Lane:
 
     context: trt.IExecutionContext
     addresses: dict[str, int]
-    pinned: deque[NDArray[Any]]
+    pinned: deque[NDArray[np.uint8]]
 
 
 class Execution:
@@ -75,7 +75,7 @@ class Execution:
         shape = self._shapes(lane.context, size)[self._spec.output_name]
         dtype = self._types[self._spec.output_name]
         lane.pinned.rotate(-1)
-        out = lane.pinned[-1][: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+        out: NDArray[Any] = lane.pinned[-1][: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
         self._device.upload(lane.addresses[self._spec.input_name], tensor)
         if not lane.context.execute_async_v3(self._device.stream):
             raise BackendError(f"{FLAVOUR} failed to run {self._spec.name}: out of memory, or a plan for another GPU")

@@ -82,6 +82,10 @@ class Halved:
     kept: Counter[str] = field(default_factory=Counter)
     casts: int = 0
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"half": self.half, "kept": dict(self.kept), "casts": self.casts}
+
 
 def halve(model: Any, wide: frozenset[str] = frozenset()) -> Halved:
     """Convert a folded float32 `onnx.ModelProto` in place; `wide` names nodes that stay float32.

@@ -7,7 +7,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,7 +79,7 @@ def make(job: Job, console: Console | None) -> tuple[bytes, Sidecar]:
         compiled = compile_plan(typed, job.spec, job.profiles, job.options, activate=activate, console=console)
     report |= {
         "seconds": round(compiled.seconds, 2),
-        "tensors": {name: list(value) for name, value in compiled.tensors.items()},
+        "tensors": {name: [kind, held, list(shape)] for name, (kind, held, shape) in compiled.tensors.items()},
         "layers": compiled.counts(),
         "network": [[layer.name, layer.kind, layer.precision] for layer in compiled.layers],
         "rtseg": __version__,
@@ -119,7 +119,7 @@ def _typed(job: Job) -> tuple[bytes, bytes, bytes, dict[str, Any]]:
     typed = model.SerializeToString()
     if done.half and job.spec.dtype != "float16":  # else it is in half precision as it was exported
         half.rounded(model)
-    return plain, typed, model.SerializeToString(), {"fp16": asdict(done)}
+    return plain, typed, model.SerializeToString(), {"fp16": done.to_dict()}
 
 
 @contextmanager

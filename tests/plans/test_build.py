@@ -236,10 +236,12 @@ def test_int8_is_built_from_a_quantised_model_and_compared_with_its_original(tmp
         build(path, spec, ONE, check=QUICK)
     with pytest.raises(ConfigError, match="is quantised to int8, so it cannot be built in fp16"):
         build(path, spec, ONE, precision="fp16")
-    made = build(path, spec, ONE, check=Check(count=1, reference=original))
+    made = build(path, spec, ONE, check=Check(count=1, enough=0.9, reference=original))
     assert made.sidecar.identity.precision == "int8"
     assert made.sidecar.report["layers"]["convolution"] == {"int8": 1}
-    assert 0.95 <= made.sidecar.report["agreement"]["equal"] <= 1
+    assert 0.9 <= made.sidecar.report["agreement"]["equal"] < 1
+    with pytest.raises(BackendError, match=r"net in int8: .*int8 on the CPU\), 95\.000% is asked for"):
+        build(path, spec, ONE, check=Check(count=1, reference=original), rebuild="to see")
 
 
 def test_the_original_is_found_by_its_hash(tmp_path: Path) -> None:

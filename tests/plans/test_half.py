@@ -54,7 +54,7 @@ def test_the_tables_do_not_overlap() -> None:
 
 
 def test_inputs_and_outputs_keep_their_types_and_the_spec_stays(tmp_path: Path) -> None:
-    made = load(conv_model(tmp_path / "net.onnx", metadata={"rtseg.spec": "{}"}))
+    made = load(conv_model(tmp_path / "net.onnx", metadata={"rtseg.spec": "{}"}, declare=("n", 5, "y", "x")))
     fold(made)
     done = halve(made)
     onnx.checker.check_model(made, full_check=True)
@@ -145,10 +145,10 @@ def test_control_flow_is_refused() -> None:
         [helper.make_node("Identity", ["image"], ["y"])],
         "branch",
         [],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, "h", "w"])],
     )
     nodes = [helper.make_node("If", ["yes"], ["out"], then_branch=inside, else_branch=inside)]
-    made = model(nodes, {"yes": np.array(True)}, None)
+    made = model(nodes, {"yes": np.array(True)}, (1, 3, "h", "w"))
     with pytest.raises(ModelError, match="control flow, whose precision is not converted: use --precision fp32"):
         halve(made)
 
