@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "unheld"]
 
 
 def _free_count() -> int:
@@ -20,6 +21,14 @@ def _free_count() -> int:
 
 
 _FREE = _free_count()
+
+
+def unheld(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether nobody but the mapping holds any of the arrays, or a view of one."""
+    for array in arrays.values():  # noqa: SIM110 - a generator would hold them too
+        if sys.getrefcount(array) != _FREE:
+            return False
+    return True
 
 
 class Pool:

@@ -178,9 +178,9 @@ def eval_command(args: argparse.Namespace) -> int:
     if args.out:
         check_target(args.out)
     worst = Worst(args.page, args.worst) if args.page else None
-    with open_model(config) as backend:
+    with open_model(config) as backend, make_segmenter(config, backend) as segmenter:
         scores = evaluate(
-            make_segmenter(config, backend),
+            segmenter,
             data=args.data,
             split=args.split,
             dataset=args.dataset,

@@ -56,7 +56,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sink: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        from rtseg.render import VIEWS
+        from rtseg.view import VIEWS
 
         parse_refine(self.refine)
         if not 0 <= self.alpha <= 1:

@@ -44,7 +44,7 @@ class Result:
     """
 
     frame: Frame
-    labels: Labels
+    labels: Labels | None
     confidence: NDArray[np.uint8] | None = None
     overlay: Image | None = None
     areas: NDArray[np.float64] | None = None

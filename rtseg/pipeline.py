@@ -7,14 +7,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtseg.buffers import Pool
 from rtseg.capture import Capture
 from rtseg.delivery import Delivery
 from rtseg.frame import Frame, Result
 from rtseg.geometry import Fit
-from rtseg.kernels import cpu as kernels
-from rtseg.render import Hud, Renderer
-from rtseg.segmenter import Segmenter
+from rtseg.render import Hud
+from rtseg.stages import Painter, Stages
 from rtseg.timing import Recorder, StageClock
 
 __all__ = ["Pipeline", "run"]
@@ -29,12 +27,11 @@ class Pipeline:
     """
 
     capture: Capture
-    segmenter: Segmenter
-    renderer: Renderer
+    segmenter: Stages
+    renderer: Painter
     delivery: Delivery
     needs: frozenset[str]
     recorder: Recorder = field(default_factory=Recorder)
-    overlays: Pool = field(default_factory=Pool)
     area_sum: Any = 0.0
     warm_up_s: float = 0.0
     drops: int = 0
@@ -65,9 +62,10 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
                 scores = segmenter.refine(scores, tensor, place)
         with clock("labels"):
             labels, confidence = segmenter.labels(scores, place, confidence="confidence" in pipeline.needs)
+        clock.stages.update(segmenter.device_times)
         drops = pipeline.count_drops(frame.index)
         with clock("render"):
-            overlay, areas = render(pipeline, frame, labels)
+            overlay, areas = render(pipeline, frame, labels, scores)
         t_overlay = time.monotonic_ns()
         result = Result(frame, labels, confidence, overlay, areas, clock.stages, t_overlay, drops)
         try:
@@ -92,12 +90,11 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
         finish()
 
 
-def render(pipeline: Pipeline, frame: Frame, labels: Any) -> tuple[Any, Any]:
+def render(pipeline: Pipeline, frame: Frame, labels: Any, scores: Any) -> tuple[Any, Any]:
     """The overlay and the class areas of a frame, each None unless a sink needs it."""
     overlay = areas = None
-    spec = pipeline.segmenter.spec
     if "areas" in pipeline.needs:
-        areas = kernels.areas(labels, len(spec.classes))
+        areas = pipeline.segmenter.areas(labels, scores)
         pipeline.area_sum = pipeline.area_sum + areas
     if "overlay" in pipeline.needs:
         rolling = pipeline.recorder.rolling
@@ -106,6 +103,5 @@ def render(pipeline: Pipeline, frame: Frame, labels: Any) -> tuple[Any, Any]:
             # A zero stands for what is not known yet.
             fps, p50, p95 = rolling.fps or None, rolling.latency_ms(50) or None, rolling.latency_ms(95) or None
             hud = Hud(fps, p50, p95, pipeline.drops)
-        out = pipeline.overlays.take(pipeline.renderer.shape(frame.image.shape[:2]))
-        overlay = pipeline.renderer.draw(frame.image, labels, hud, out)
+        overlay = pipeline.renderer.picture(frame.image, labels, scores, hud)
     return overlay, areas

@@ -3,52 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rtseg.buffers import Pool
 from rtseg.frame import Image, Labels
+from rtseg.inks import Inks, line_thickness
 from rtseg.kernels import cpu as kernels
 from rtseg.legend import Item, TextBoxes, place, text_size
 from rtseg.palette import Palette
 from rtseg.spec import ModelSpec
+from rtseg.view import View
 
-__all__ = ["VIEWS", "Hud", "Renderer", "View", "mask_colors"]
+__all__ = ["Hud", "Renderer"]
 
-VIEWS = ("overlay", "mask", "split", "contour")
-UNLABELLED = 255
 LEGEND_FRAMES = 15
 """Frames between two choices of the classes in the legend: at every frame it would flicker."""
 LEGEND_SHARE = 0.25
 """The share of the picture's height that a legend may cover."""
-
-
-@dataclass(slots=True)
-class View:
-    """How results are drawn; a window's keys change it while the run goes on.
-
-    `visualize` combines VIEWS: `overlay` is the classes' colours over the picture, `mask` the colours alone, `contour`
-    the outlines of regions, drawn on each of the others or, alone, on the picture; several pictures stand side by side
-    at full size, and `split` puts the original before them. `alpha` (0 to 1) is the opacity of every class whose colour
-    has no alpha of its own. `hidden` class ids are labelled but drawn transparent. `palette` is a name or a colors
-    file, None for the model's own.
-    """
-
-    visualize: tuple[str, ...] = ("overlay",)
-    alpha: float = 0.5
-    hidden: frozenset[int] = field(default_factory=frozenset)
-    legend: bool = False
-    hud: bool = False
-    palette: str | None = None
-
-    def panels(self) -> tuple[str, ...]:
-        """The pictures side by side, from the left: of `original`, `overlay`, `mask` and `contour`."""
-        drawn: tuple[str, ...] = tuple(name for name in ("overlay", "mask") if name in self.visualize)
-        if not drawn:
-            drawn = ("contour",) if "contour" in self.visualize else ("overlay",)
-        return ("original", *drawn) if "split" in self.visualize else drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +48,6 @@ def _figure(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.1f}"
 
 
-def mask_colors(palette: Palette, view: View) -> NDArray[np.uint8]:
-    """The 256 colours of a mask, (256, 3) uint8 BGR: black for hidden classes and unlabelled pixels."""
-    colors: NDArray[np.uint8] = palette.colors.copy()
-    colors[[*view.hidden, UNLABELLED]] = 0
-    return colors
-
-
 class Renderer:
     """Draws frames as `view` says at that moment; `legend` lists the classes in sight or all of them.
 
@@ -92,12 +59,10 @@ class Renderer:
         self, spec: ModelSpec, palette: Palette, view: View, *, legend: Literal["present", "all"] = "present"
     ) -> None:
         self.view = view
+        self.inks = Inks(palette, view)
         self._spec, self._palette, self._all = spec, palette, legend == "all"
         self._text = TextBoxes()
-        self._drawn: tuple[float, frozenset[int]] | None = None
-        self._alpha = self._lines = np.zeros(256, np.uint8)
-        self._mask_colors = palette.colors
-        self._opaque = np.full(256, 255, np.uint8)
+        self._pictures = Pool()
         self._scratch: Image = np.empty((0, 0, 3), np.uint8)
         self._counts = np.zeros(256, np.int64)
         self._chosen: tuple[Item, ...] = ()
@@ -114,6 +79,10 @@ class Renderer:
         blank = Renderer(self._spec, self._palette, self.view)
         blank.draw(np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8), Hud(0.0, 0.0, 0.0, 0))
 
+    def picture(self, image: Image, labels: Labels, scores: Any, hud: Hud | None) -> Image:
+        """`draw` into an array that is used again when nobody holds it; `scores` are not looked at."""
+        return self.draw(image, labels, hud, self._pictures.take(self.shape((image.shape[0], image.shape[1]))))
+
     def draw(self, image: Image, labels: Labels, hud: Hud | None = None, out: Image | None = None) -> Image:
         """The picture for a frame and its label map.
 
@@ -123,7 +92,7 @@ class Renderer:
         """
         height, width = labels.shape
         out = np.empty(self.shape((height, width)), np.uint8) if out is None else out
-        self._refresh()
+        self.inks.refresh()
         panels = self.view.panels()
         for index, name in enumerate(panels):
             part = out[:, index * width : (index + 1) * width]
@@ -134,41 +103,18 @@ class Renderer:
             self._draw_panel(name, image, labels, target)
             if target is not out:
                 part[:] = target
-        first = width if panels[0] == "original" else 0
-        self._annotate(out[:, first : first + width], labels, hud)
+        self.annotate(out, (height, width), hud, labels)
         return out
 
-    def _draw_panel(self, name: str, image: Image, labels: Labels, target: Image) -> None:
-        if name == "mask":
-            kernels.blend(image, labels, self._mask_colors, self._opaque, target)
-        elif name == "overlay":
-            kernels.blend(image, labels, self._palette.colors, self._alpha, target)
-        if name == "contour" or "contour" in self.view.visualize:
-            base = image if name == "contour" else target
-            thickness = max(2, round(min(labels.shape) / 360))
-            kernels.contours(base, labels, self._palette.colors, self._lines, target, thickness=thickness)
+    def annotate(self, picture: Image, size: tuple[int, int], hud: Hud | None, labels: Labels | None) -> None:
+        """Draw HUD and legend, as the view says, on the otherwise finished picture of a frame of (height, width).
 
-    def _refresh(self) -> None:
-        """Follow changes of the view's alpha and hidden classes."""
-        key = (self.view.alpha, self.view.hidden)
-        if key == self._drawn:
-            return
-        own, common = self._palette.alpha, round(255 * min(1.0, max(0.0, self.view.alpha)))
-        self._alpha = np.where(own >= 0, own, common).astype(np.uint8)
-        # Outlines are opaque, except of classes that are not drawn at all.
-        self._lines = np.where(own == 0, 0, 255).astype(np.uint8)
-        unseen = [*self.view.hidden, UNLABELLED]
-        self._alpha[unseen] = self._lines[unseen] = 0
-        self._mask_colors = mask_colors(self._palette, self.view)
-        self._drawn = key
-
-    def _buffer(self, height: int, width: int) -> Image:
-        if self._scratch.shape != (height, width, 3):
-            self._scratch = np.empty((height, width, 3), np.uint8)
-        return self._scratch
-
-    def _annotate(self, canvas: Image, labels: Labels, hud: Hud | None) -> None:
-        height, width = labels.shape
+        The legend needs `labels`.
+        """
+        height, width = size
+        # The view may have changed while the picture was made elsewhere.
+        first = width if self.view.panels()[0] == "original" and picture.shape[1] > width else 0
+        canvas = picture[:, first : first + width]
         px = text_size(height, width)
         room = width - 2 * (px // 3)
         if self.view.hud and hud is not None:
@@ -176,8 +122,23 @@ class Renderer:
             # The box keeps its greatest width, so that it does not twitch with the number of digits.
             self._hud_width = 0 if box is None else box.shape[1]
             place(canvas, box, bottom=False)
-        if self.view.legend:
+        if self.view.legend and labels is not None:
             place(canvas, self._text.box(self._legend(labels, px, room), px, room), bottom=True)
+
+    def _draw_panel(self, name: str, image: Image, labels: Labels, target: Image) -> None:
+        if name == "mask":
+            kernels.blend(image, labels, self.inks.mask.colors, self.inks.mask.alpha, target)
+        elif name == "overlay":
+            kernels.blend(image, labels, self.inks.overlay.colors, self.inks.overlay.alpha, target)
+        if name == "contour" or "contour" in self.view.visualize:
+            base = image if name == "contour" else target
+            lines, thickness = self.inks.lines, line_thickness((labels.shape[0], labels.shape[1]))
+            kernels.contours(base, labels, lines.colors, lines.alpha, target, thickness=thickness)
+
+    def _buffer(self, height: int, width: int) -> Image:
+        if self._scratch.shape != (height, width, 3):
+            self._scratch = np.empty((height, width, 3), np.uint8)
+        return self._scratch
 
     def _legend(self, labels: Labels, px: int, room: int) -> tuple[Item, ...]:
         """The legend's items, chosen anew every LEGEND_FRAMES from what was seen since."""

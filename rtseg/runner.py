@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtseg import registry
 from rtseg.backends import Backend, open_backend
@@ -23,13 +23,18 @@ from rtseg.geometry import parse_size
 from rtseg.kernels import cpu as kernels
 from rtseg.palette import resolve_palette
 from rtseg.pipeline import Pipeline, run
-from rtseg.render import Renderer, View
+from rtseg.render import Renderer
 from rtseg.report import SCHEMA, file_hash, machine, peak_memory_mb
 from rtseg.segmenter import Segmenter
 from rtseg.sinks import Sink, open_sink, sink_kind
 from rtseg.sources import open_source
 from rtseg.spec import find_package
-from rtseg.timing import REFINED, STAGES, Recorder
+from rtseg.stages import FrameQueue, Painter, Stages
+from rtseg.timing import Recorder
+from rtseg.view import View
+
+if TYPE_CHECKING:
+    from rtseg.device.segmenter import DeviceSegmenter
 
 __all__ = ["open_pipeline", "run_config"]
 
@@ -37,6 +42,8 @@ log = logging.getLogger("rtseg")
 
 LIVE_QUEUE, FILE_QUEUE = "drop-oldest:8", "wait:4"
 """Policies of the queues in front of threaded sinks."""
+HELD = {LIVE_QUEUE: 10, FILE_QUEUE: 6}
+"""Results that such a queue holds, the one being written and the one being handed over."""
 
 Notify = Callable[[str], None]
 """Called with one line of text for a person."""
@@ -85,32 +92,41 @@ def open_pipeline(config: RunConfig, stack: ExitStack, notify: Notify = log.info
         kernels.set_threads(config.threads)
     backend = stack.enter_context(open_model(config))
     segmenter = make_segmenter(config, backend)
+    stack.enter_context(segmenter)
     hidden = frozenset(backend.spec.class_id(name) for name in config.hide_class)
     view = View(config.visualize, config.alpha, hidden, config.legend, config.hud, config.palette)
     renderer = Renderer(backend.spec, resolve_palette(config.palette, backend.spec), view)
-    if kernels.is_cold(refine=segmenter.refines):
-        notify("first start on this machine: compiling the CPU kernels, once ...")
-    seconds = kernels.warm_up(refine=segmenter.refines)
+    seconds = 0.0
+    if isinstance(segmenter, Segmenter):
+        if kernels.is_cold(refine=segmenter.refines):
+            notify("first start on this machine: compiling the CPU kernels, once ...")
+        seconds = kernels.warm_up(refine=segmenter.refines)
     source = open_source(config.input, config.source)
     capture = stack.enter_context(Capture(source, config.policy))
     info = capture.info
     notify(describe_source(info, capture))
     sinks = open_sinks(config, info, segmenter, view)
     needs = frozenset({"areas"} if config.stats else ()).union(*(sink.needs for sink in sinks))
+    queue = LIVE_QUEUE if info.live else FILE_QUEUE
+    painter: Painter = renderer
+    if not isinstance(segmenter, Segmenter):
+        from rtseg.device.render import DeviceRenderer
+
+        painter = DeviceRenderer(renderer)
+        segmenter.produce(needs, view, renderer.inks, HELD[queue] if any(sink.threaded for sink in sinks) else 2)
     if info.size:
         start = time.monotonic()
         segmenter.warm_up(info.size)
         if "overlay" in needs:
-            renderer.warm_up(info.size)
+            painter.warm_up(info.size)
         seconds += time.monotonic() - start
         place = segmenter.fit(info.size)
         notify(
             f"model {backend.spec.name} at {place.network[0]}x{place.network[1]} on {backend.name} {backend.device} "
             f"{backend.precision}, ready after {seconds:.1f} s"
         )
-    recorder = Recorder(REFINED if segmenter.refines else STAGES)
-    pipeline = Pipeline(capture, segmenter, renderer, None, needs, recorder, warm_up_s=round(seconds, 3))  # type: ignore[arg-type]
-    queue = LIVE_QUEUE if info.live else FILE_QUEUE
+    recorder = Recorder(segmenter.stages)
+    pipeline = Pipeline(capture, segmenter, painter, None, needs, recorder, warm_up_s=round(seconds, 3))  # type: ignore[arg-type]
     pipeline.delivery = stack.enter_context(_finished(Delivery(sinks, queue, pipeline.recorder.add_written)))
     return pipeline, info
 
@@ -129,17 +145,36 @@ def open_model(config: RunConfig) -> Backend:
     )
 
 
-def make_segmenter(config: RunConfig, backend: Backend) -> Segmenter:
-    """The configured network size, fit and classes around a backend."""
-    return Segmenter(
-        backend,
-        size=parse_size(config.size) if config.size else None,
-        short_side=config.short_side,
-        mode=config.fit,
-        ignore=config.ignore_class,
-        antialias=config.antialias,
-        refine=config.refine,
-    )
+def make_segmenter(config: RunConfig, backend: Backend) -> Segmenter | DeviceSegmenter:
+    """The configured network size, fit and classes around a backend: on its GPU, where it has one, else on the host.
+
+    Scores that are to be refined, and networks whose answer is channels last, go through the host; that is logged.
+    """
+    options: dict[str, Any] = {
+        "size": parse_size(config.size) if config.size else None,
+        "short_side": config.short_side,
+        "mode": config.fit,
+        "ignore": config.ignore_class,
+        "antialias": config.antialias,
+    }
+    lanes = getattr(backend, "lanes", None)
+    if lanes is not None:
+        reason = on_host(config, backend)
+        if reason is None:
+            from rtseg.device.segmenter import DeviceSegmenter
+
+            return DeviceSegmenter(backend, lanes, **options)
+        log.warning("frames go through the host, only the network runs on %s: %s", backend.device, reason)
+    return Segmenter(backend, refine=config.refine, **options)
+
+
+def on_host(config: RunConfig, backend: Backend) -> str | None:
+    """Why frames cannot stay on the backend's GPU; None where they can."""
+    if config.refine != "none":
+        return "--refine works on the host's scores"
+    if backend.spec.output_layout == "NHWC" and backend.spec.output_kind != "labels":
+        return f"{backend.spec.name} puts its classes last"
+    return None
 
 
 def outputs_of(config: RunConfig) -> tuple[str, ...]:
@@ -165,7 +200,7 @@ def check_outputs(config: RunConfig) -> None:
         seen.add(place)
 
 
-def open_sinks(config: RunConfig, info: StreamInfo, segmenter: Segmenter, view: View) -> list[Sink]:
+def open_sinks(config: RunConfig, info: StreamInfo, segmenter: Stages, view: View) -> list[Sink]:
     """Every output's sink, not yet entered; an option goes to each sink that has it."""
     return [
         open_sink(
@@ -219,7 +254,7 @@ def describe_source(info: StreamInfo, capture: Capture) -> str:
     return f"input {info.source}: {size}, {rate}{shown}; policy {capture.policy}"
 
 
-def model_facts(config: RunConfig, backend: Backend) -> dict[str, Any]:
+def model_facts(config: RunConfig, backend: FrameQueue) -> dict[str, Any]:
     """The model's name, file and hash, and what runs it."""
     path: Path | None = find_package(config.model, config.spec).path if config.model else None
     return {

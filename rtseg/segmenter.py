@@ -14,9 +14,11 @@ from rtseg.backends import Backend
 from rtseg.buffers import Pool
 from rtseg.errors import ModelError
 from rtseg.frame import Image, Labels
-from rtseg.geometry import Fit, FitMode, fit, follow_aspect
+from rtseg.geometry import Fit, FitMode
 from rtseg.kernels import cpu as kernels
+from rtseg.placement import Placement, allowed_classes
 from rtseg.refine import Crf, parse_refine
+from rtseg.timing import REFINED, STAGES
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -46,11 +48,8 @@ class Segmenter:
     ) -> None:
         self.backend = backend
         self.spec = spec = backend.spec
-        self._size = self._check_size(size)
-        self._short_side = short_side or spec.short_side
-        self._mode: FitMode = mode
+        self._placement = Placement(spec, size, short_side, mode)
         self._antialias = antialias
-        self._fits: dict[tuple[int, int], Fit] = {}
         self._tensors = Pool()
         self._maps = Pool()
         self._scores = Pool()
@@ -65,39 +64,11 @@ class Segmenter:
                 from rtseg.training.crf import solver
 
                 self._crf = partial(kernels.crf, solve=solver(backend.device))
-        self._allowed: NDArray[np.bool_] | None = None
-        names = list(ignore)
-        if names:
-            self._allowed = np.ones(len(spec.classes), np.bool_)
-            self._allowed[[spec.class_id(name) for name in names]] = False
-            if not self._allowed.any():
-                raise ModelError(f"every class of {spec.name} is ignored; leave at least one")
-            if spec.output_kind == "labels":
-                raise ModelError(f"model {spec.name} returns a label map, so no class can be kept from winning")
-
-    def _check_size(self, size: tuple[int, int] | None) -> tuple[int, int] | None:
-        spec = self.spec
-        if size is None:
-            return spec.size
-        if spec.size is not None and size != spec.size:
-            raise ModelError(
-                f"model {spec.name} has the fixed input size {spec.size[0]}x{spec.size[1]}, not {size[0]}x{size[1]}"
-            )
-        if size[0] % spec.multiple or size[1] % spec.multiple:
-            better = tuple(max(1, round(side / spec.multiple)) * spec.multiple for side in size)
-            raise ModelError(
-                f"size {size[0]}x{size[1]} does not suit model {spec.name}: its sides are multiples of "
-                f"{spec.multiple}; the nearest is {better[0]}x{better[1]}"
-            )
-        return size
+        self._allowed = allowed_classes(spec, ignore)
 
     def fit(self, frame_size: tuple[int, int]) -> Fit:
         """Where a frame of (height, width) lies in the network's input."""
-        found = self._fits.get(frame_size)
-        if found is None:
-            network = self._size or follow_aspect(frame_size, self._short_side, self.spec.multiple)
-            found = self._fits[frame_size] = fit(frame_size, network, self._mode)
-        return found
+        return self._placement.fit(frame_size)
 
     def warm_up(self, frame_size: tuple[int, int]) -> None:
         """Compile the network and run it and the kernels once for frames of (height, width)."""
@@ -112,6 +83,16 @@ class Segmenter:
         tensor = self._tensors.take(shape, self.spec.dtype)
         kernels.preprocess(image, self.spec, place, tensor, antialias=self._antialias)
         return tensor, place
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that a frame's times are reported by."""
+        return REFINED if self.refines else STAGES
+
+    @property
+    def device_times(self) -> dict[str, int]:
+        """Nanoseconds on a GPU of the frame collected last: none, as this one's frames stay on the host."""
+        return {}
 
     @property
     def refines(self) -> bool:
@@ -142,6 +123,10 @@ class Segmenter:
             scores, size, fit=place, kind=self._kind, out=out, confidence=sure, allowed=self._allowed
         )
         return labels, sure
+
+    def areas(self, labels: Labels, scores: NDArray[Any]) -> NDArray[np.float64]:
+        """The fraction of pixels of each class of a label map that `labels` made of `scores`."""
+        return kernels.areas(labels, len(self.spec.classes))
 
     def __call__(self, image: Image) -> Labels:
         """Labels of one HWC uint8 BGR image, HW uint8 at the image's size."""

@@ -17,11 +17,12 @@ from rtseg.errors import BackendError, SourceError, StopRun
 from rtseg.frame import Frame, Result
 from rtseg.palette import resolve_palette
 from rtseg.pipeline import Pipeline, run
-from rtseg.render import Renderer, View
+from rtseg.render import Renderer
 from rtseg.segmenter import Segmenter
 from rtseg.sources.memory import MemorySource
 from rtseg.sources.synthetic import SyntheticSource
 from rtseg.spec import ModelSpec
+from rtseg.view import View
 
 SIZE = (48, 80)
 SCENE = SyntheticSource("shapes", size=SIZE, length=12, seed=5)

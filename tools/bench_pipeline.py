@@ -26,7 +26,7 @@ from rtseg.capture import Capture
 from rtseg.delivery import Delivery
 from rtseg.palette import resolve_palette
 from rtseg.pipeline import Pipeline, run
-from rtseg.render import Renderer, View
+from rtseg.render import Renderer
 from rtseg.report import machine
 from rtseg.segmenter import Segmenter
 from rtseg.sinks import open_sink
@@ -34,6 +34,7 @@ from rtseg.sources import Source
 from rtseg.sources.file import FileSource
 from rtseg.sources.memory import MemorySource
 from rtseg.spec import find_package
+from rtseg.view import View
 
 FRAME = (1080, 1920)
 

@@ -110,6 +110,10 @@ class InFlight(Generic[T]):
             raise BackendError(f"nothing was submitted to the {self.name} backend")
         return self._items.popleft()
 
+    def waiting(self) -> list[T]:
+        """What is in flight, oldest first."""
+        return list(self._items)
+
     def close(self) -> list[T]:
         """Close and return what was never collected; nothing the second time."""
         self.closed = True

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections import OrderedDict, deque
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,10 +18,9 @@ from rtseg.backends._shared import InFlight, Outputs, check_count, input_shape, 
 from rtseg.errors import BackendError
 from rtseg.plans import build as plans
 from rtseg.plans import cache
-from rtseg.plans.device import CudaDevice, Device
-from rtseg.plans.driver import gpu, gpus
+from rtseg.plans.driver import gpu, gpus, open_gpu
 from rtseg.plans.engine import NotLoaded, deserialise
-from rtseg.plans.execution import Execution
+from rtseg.plans.execution import Execution, PlanLane
 from rtseg.plans.library import FLAVOUR
 from rtseg.plans.profiles import Profile
 from rtseg.spec import ModelSpec
@@ -26,11 +28,22 @@ from rtseg.spec import ModelSpec
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from rtseg.cuda import Arena, Event, Stream
+
 __all__ = ["TensorRTBackend", "devices"]
 
 logger = logging.getLogger(__name__)
 
-KEPT_PLANS = 4
+KEPT_SIZES = 4
+
+
+@dataclass(slots=True, eq=False)
+class _Hosted:
+    """A lane whose answers go to pinned arrays in turn, with an event each."""
+
+    lane: PlanLane
+    arena: Arena
+    answers: deque[tuple[NDArray[Any], Event]]
 
 
 def devices() -> list[str]:
@@ -60,7 +73,7 @@ class TensorRTBackend:
         depth: int = 1,
     ) -> None:
         self.spec, self.depth, self._path = spec, depth, path
-        self._pending: InFlight[tuple[Any, NDArray[Any]]] = InFlight(self.name, depth)
+        self._pending: InFlight[tuple[Event, NDArray[Any]]] = InFlight(self.name, depth)
         check_count("threads", threads)
         if precision == "bf16":
             raise BackendError("tensorrt plans are in fp16, fp32 or int8, not in bf16")
@@ -75,10 +88,17 @@ class TensorRTBackend:
             registry.require("onnxruntime", "checking a TensorRT plan", "tensorrt")
             self.precision = plans.precision_of(path, precision)
         self._asked = precision
-        self._gpu: Device = CudaDevice(device)
-        self.device = self._gpu.name
+        self.gpu = open_gpu(device)
+        self.device = self.gpu.name
+        self._stream: Stream | None = self.gpu.stream()
         self._loaded: list[Execution] = []
+        self._hosted: OrderedDict[tuple[int, int], _Hosted] = OrderedDict()
         self._outputs = Outputs(spec, depth)
+
+    @property
+    def lanes(self) -> TensorRTBackend:
+        """Itself, as `rtseg.device.network.Lanes`."""
+        return self
 
     def __enter__(self) -> Self:
         return self
@@ -91,55 +111,87 @@ class TensorRTBackend:
     def prepare(self, size: tuple[int, int]) -> None:
         """Load or build the plan for an input of (height, width) and run it once."""
         self._pending.check_open()
-        tensor = np.zeros(input_shape(self.spec, size), self.spec.dtype)
-        done, _ = self._start(size, tensor)
-        self._gpu.wait(done)
+        input_shape(self.spec, size)
+        self._host(size)
 
     def submit(self, tensor: NDArray[Any]) -> None:
         """Queue the network on a tensor, which must stay untouched until its `collect`."""
         self._pending.check_room()
         size = tensor_size(self.spec, tensor)
         input_shape(self.spec, size)
-        self._pending.push(self._start(size, tensor))
+        hosted, stream = self._host(size), self._own_stream()
+        hosted.answers.rotate(-1)
+        answer, done = hosted.answers[-1]
+        self.gpu.copy_in(hosted.lane.input, tensor, stream)
+        self.gpu.copy_out(answer, hosted.lane.enqueue(), stream)
+        self._pending.push((done.record(stream), answer))
 
     def collect(self) -> NDArray[np.float32] | NDArray[np.uint8]:
         """Wait for the oldest submitted one and return its output."""
-        done, out = self._pending.pop()
-        self._gpu.activate()
-        self._gpu.wait(done)
-        return self._outputs(out)
+        done, answer = self._pending.pop()
+        done.wait()
+        return self._outputs(answer)
+
+    def lane(self, size: tuple[int, int], stream: Stream) -> PlanLane:
+        """The network on the GPU's tensors at an input of (height, width), by a plan that is found or built."""
+        self._pending.check_open()
+        input_shape(self.spec, size)
+        self.gpu.activate()
+        return self._for(size).lane(size, stream)
 
     def close(self) -> None:
         """Wait for what runs and free the GPU's memory; a second time does nothing."""
         if self._pending.closed:
             return
-        self._gpu.activate()
-        for done, _ in self._pending.close():
-            self._gpu.wait(done)
-        for execution in self._loaded:
-            execution.close()
+        self._pending.close()
+        self.gpu.activate()
+        self._own_stream().synchronize()
+        for hosted in self._hosted.values():
+            self._drop(hosted)
+        self._hosted.clear()
         self._loaded.clear()
-        self._gpu.close()
+        self._stream = None
+        self.gpu.close()
 
-    def _start(self, size: tuple[int, int], tensor: NDArray[Any]) -> tuple[Any, NDArray[Any]]:
-        self._gpu.activate()
-        out = self._for(size).start(tensor, size)
-        return self._gpu.record(), out
+    def _own_stream(self) -> Stream:
+        assert self._stream is not None
+        return self._stream
+
+    def _host(self, size: tuple[int, int]) -> _Hosted:
+        """The lane for the host's tensors of a size, one of the KEPT_SIZES used last."""
+        hosted = self._hosted.get(size)
+        if hosted is None:
+            stream = self._own_stream()
+            lane = self.lane(size, stream)
+            count, nbytes = 2 * self.depth - 1, math.prod(lane.whole) * lane.dtype.itemsize
+            try:
+                arena = self.gpu.arena({}, {f"answer{index}": nbytes for index in range(count)})
+            except BaseException:
+                lane.close()
+                raise
+            arrays = (arena.host(f"answer{index}", lane.whole, lane.dtype) for index in range(count))
+            hosted = _Hosted(lane, arena, deque((array, self.gpu.event()) for array in arrays))
+            self._hosted[size] = hosted
+            while len(self._hosted) > max(KEPT_SIZES, self.depth):
+                stream.synchronize()  # nothing of it may be running
+                self._drop(self._hosted.popitem(last=False)[1])
+        self._hosted.move_to_end(size)
+        return hosted
+
+    def _drop(self, hosted: _Hosted) -> None:
+        hosted.lane.close()
+        for _, event in hosted.answers:
+            event.close()
+        self.gpu.release(hosted.arena)
 
     def _for(self, size: tuple[int, int]) -> Execution:
-        """The loaded plan that serves a size, the one used last first."""
-        for position, execution in enumerate(self._loaded):
-            if execution.covers(size):
-                if position:
-                    self._loaded.insert(0, self._loaded.pop(position))
-                return execution
-        execution = self._load(size)
-        if execution not in self._loaded:
-            self._loaded.insert(0, execution)
-        while len(self._loaded) > max(KEPT_PLANS, self.depth):
-            self._gpu.wait(self._gpu.record())  # nothing of it may be running
-            self._loaded.pop().close()
-        return execution
+        """The loaded plan that serves a size, or the one that now is."""
+        found = next((execution for execution in self._loaded if execution.covers(size)), None)
+        if found is None:
+            found = self._load(size)
+            if found not in self._loaded:
+                self._loaded.append(found)
+        return found
 
     def _load(self, size: tuple[int, int]) -> Execution:
         if self._plan is not None:
@@ -149,7 +201,7 @@ class TensorRTBackend:
             engine, reason = deserialise(data, host_code=bool(sidecar.identity.options.get("version_compatible")))
             if engine is None:
                 raise NotLoaded(f"{self._plan} does not load on {self.device} with {FLAVOUR}: {reason}")
-            return Execution(engine, sidecar.ranges, self.spec, self._gpu, self.depth)
+            return Execution(engine, sidecar.ranges, self.spec, self.gpu)
         profiles = (Profile.fixed(size),)
         built = plans.find(self._path, self.spec, size, precision=self._asked, device=self.device)
         if built is None:
@@ -161,9 +213,9 @@ class TensorRTBackend:
             engine, reason = self._deserialise(built)
         if engine is None:
             raise NotLoaded(f"{built.path} does not load on {self.device} with {FLAVOUR}: {reason}")
-        return Execution(engine, built.sidecar.ranges, self.spec, self._gpu, self.depth)
+        return Execution(engine, built.sidecar.ranges, self.spec, self.gpu)
 
     def _deserialise(self, built: plans.Built) -> tuple[Any, str]:
-        self._gpu.activate()  # the builder may have left another context
+        self.gpu.activate()  # the builder may have left another context
         trusted = bool(built.sidecar.identity.options.get("version_compatible"))
         return deserialise(built.data, host_code=trusted)

@@ -18,10 +18,13 @@ from rtseg.backends._shared import WAIT_S, InFlight, Outputs, Worker, check_coun
 from rtseg.errors import BackendError, ConfigError, nearest
 from rtseg.models import build
 from rtseg.onnx_file import read_onnx
+from rtseg.plans.driver import open_gpu
 from rtseg.spec import ModelSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from rtseg.backends._torch_lanes import TorchLanes
 
 __all__ = ["TorchBackend", "cuda_problem", "devices", "rebuild"]
 
@@ -89,6 +92,18 @@ class TorchBackend:
             _CudaRunner(forward, place, depth) if place.type == "cuda" else _CpuRunner(forward, threads)
         )
         self._outputs = Outputs(spec, depth)
+        self._network, self._place, self._dtype = network, place, dtype
+        self._lanes: TorchLanes | None = None
+
+    @property
+    def lanes(self) -> TorchLanes | None:
+        """The network on the GPU's own tensors; None on a CPU. Errors: MissingExtra without PyCUDA."""
+        if self._lanes is None and self._place.type == "cuda":
+            gpu = open_gpu(self.device)
+            from rtseg.backends._torch_lanes import TorchLanes
+
+            self._lanes = TorchLanes(self._network, self.spec, gpu, self._dtype)
+        return self._lanes
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +133,9 @@ class TorchBackend:
         """Let what runs finish and drop the rest; a second time does nothing."""
         if not self._pending.closed:
             self._runner.close(self._pending.close())
+            if self._lanes is not None:
+                self._lanes.gpu.close()
+                self._lanes = None
 
 
 class _Forward:

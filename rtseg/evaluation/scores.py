@@ -19,8 +19,8 @@ from rtseg.frame import Image, Labels
 from rtseg.onnx_file import is_quantised
 from rtseg.progress import shown
 from rtseg.report import file_hash
-from rtseg.segmenter import Segmenter
 from rtseg.spec import ModelSpec, find_package, write_text
+from rtseg.stages import Stages
 from rtseg.training.datasets import Dataset, open_dataset
 from rtseg.training.metrics import BoundaryScore, Confusion
 
@@ -68,7 +68,7 @@ class Sums:
 
 
 def evaluate(
-    segmenter: Segmenter,
+    segmenter: Stages,
     *,
     data: Path,
     split: str = "val",

@@ -4,7 +4,6 @@
 | --- | --- |
 | library.py | TensorRT or TensorRT-RTX, whichever is installed |
 | driver.py | asks the NVIDIA driver before TensorRT does |
-| device.py | memory and a stream on the GPU: what a plan needs to run |
 | half.py, fold.py | from a float32 ONNX graph to the typed one that TensorRT compiles |
 | profiles.py | the input sizes that a plan takes |
 | compile.py | from an ONNX graph to a plan |

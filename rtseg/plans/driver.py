@@ -5,11 +5,15 @@ from __future__ import annotations
 import ctypes
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rtseg import registry
 from rtseg.errors import BackendError
 
-__all__ = ["Gpu", "check", "driver", "gpu", "gpus"]
+if TYPE_CHECKING:
+    from rtseg.cuda import Device
+
+__all__ = ["Gpu", "check", "driver", "gpu", "gpus", "open_gpu"]
 
 LIBRARY = "libcuda.so.1"
 MAJOR, MINOR = 75, 76
@@ -90,3 +94,13 @@ def gpu(device: str | None = None) -> Gpu:
     if kind != "cuda" or not (number or "0").isdecimal() or int(number or 0) >= len(found):
         raise BackendError(f"TensorRT has no device '{device}' here (devices: {names})")
     return found[int(number or 0)]
+
+
+def open_gpu(device: str | None = None) -> Device:
+    """The GPU called cuda or cuda:N, opened by PyCUDA, which does not even import without a driver.
+
+    Errors: BackendError without a driver or GPU of that name, MissingExtra without PyCUDA.
+    """
+    gpu(device)
+    opened: Device = registry.load({"cuda": ("rtseg.cuda:Device", "gpu")}, "cuda", "device")(device)
+    return opened

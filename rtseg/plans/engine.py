@@ -6,8 +6,8 @@ import functools
 import json
 from typing import Any
 
-from rtseg.errors import BackendError
-from rtseg.plans.driver import driver
+from rtseg.errors import BackendError, MissingExtra
+from rtseg.plans.driver import driver, open_gpu
 from rtseg.plans.library import Log, trt
 
 __all__ = ["NotLoaded", "deserialise", "inspected"]
@@ -39,15 +39,13 @@ def deserialise(plan: bytes, *, host_code: bool = False) -> tuple[trt.ICudaEngin
 
 def inspected(plan: bytes) -> tuple[list[str] | None, str]:
     """One line for each layer of the engine, or None and why there is none here."""
-    from rtseg.plans.device import CudaDevice
-
     try:
-        with CudaDevice(None):
+        with open_gpu():
             engine, reason = deserialise(plan)
             if engine is None:
                 return None, reason
             text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    except BackendError as exc:
+    except (BackendError, MissingExtra) as exc:
         return None, str(exc)
     return [_line(layer) for layer in json.loads(text).get("Layers", [])], ""
 

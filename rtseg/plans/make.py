@@ -22,8 +22,7 @@ from rtseg.plans import cache
 from rtseg.plans.agreement import ENOUGH, FRAMES, SYNTHETIC, Agreement, compare, frames, run_onnx
 from rtseg.plans.cache import Identity, Sidecar
 from rtseg.plans.compile import Options, compile_plan
-from rtseg.plans.device import CudaDevice
-from rtseg.plans.driver import gpu
+from rtseg.plans.driver import gpu, open_gpu
 from rtseg.plans.engine import NotLoaded
 from rtseg.plans.library import IS_RTX
 from rtseg.plans.profiles import Profile
@@ -75,7 +74,7 @@ def make(job: Job, console: Console | None) -> tuple[bytes, Sidecar]:
             where = "int8 on the CPU" if job.precision == "int8" else "fp16 rounding emulated on the CPU"
             report["agreement"] = _agreement(job, wide, candidate, images, where).to_dict()
     with ExitStack() as stack:
-        activate = None if IS_RTX else stack.enter_context(CudaDevice(job.device)).activate
+        activate = None if IS_RTX else stack.enter_context(open_gpu(job.device)).activate
         compiled = compile_plan(typed, job.spec, job.profiles, job.options, activate=activate, console=console)
     report |= {
         "seconds": round(compiled.seconds, 2),

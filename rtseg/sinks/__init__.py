@@ -15,7 +15,7 @@ from rtseg.spec import ModelSpec
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from rtseg.render import View
+    from rtseg.view import View
 
 __all__ = ["NEEDS", "Sink", "open_sink", "sink_kind"]
 

@@ -11,10 +11,11 @@ import cv2
 
 from rtseg.errors import ConfigError, SinkError, nearest
 from rtseg.frame import Image, Labels, Result, StreamInfo
+from rtseg.inks import mask_colors
 from rtseg.palette import resolve_palette
-from rtseg.render import View, mask_colors
 from rtseg.sinks._files import disk_errors, write_whole
 from rtseg.spec import ModelSpec
+from rtseg.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -84,6 +85,7 @@ class ImagesSink:
 
     def _picture(self, result: Result) -> Image | Labels:
         if self._content == "labels":
+            assert result.labels is not None
             return result.labels
         if self._content == "color":
             lut = mask_colors(self._palette, self._view).reshape(256, 1, 3)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rtseg.errors import ConfigError, nearest
 from rtseg.frame import Result, StreamInfo
-from rtseg.render import View
 from rtseg.spec import ModelSpec
+from rtseg.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self

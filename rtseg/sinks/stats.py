@@ -11,9 +11,9 @@ import msgspec
 
 from rtseg.errors import SinkError
 from rtseg.frame import Result, StreamInfo
-from rtseg.render import View
 from rtseg.sinks._files import disk_errors
 from rtseg.spec import ModelSpec
+from rtseg.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -23,11 +23,11 @@ from av.video.stream import VideoStream
 
 from rtseg.errors import ConfigError, SinkError, nearest
 from rtseg.frame import Image, Result, StreamInfo
-from rtseg.render import View
 from rtseg.sinks._codecs import FORMATS, choose_encoder, encoder_options, parse_bitrate
 from rtseg.sinks._files import create_beside, disk_error, disk_errors
 from rtseg.sinks._timeline import Timeline
 from rtseg.spec import ModelSpec
+from rtseg.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self

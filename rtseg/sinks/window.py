@@ -17,10 +17,11 @@ import numpy as np
 from rtseg.errors import SinkError, StopRun
 from rtseg.frame import Image, Result, StreamInfo
 from rtseg.palette import resolve_palette
-from rtseg.render import Hud, Renderer, View
+from rtseg.render import Hud, Renderer
 from rtseg.sinks._display import screen
 from rtseg.sinks._files import write_whole
 from rtseg.spec import ModelSpec
+from rtseg.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -135,6 +136,7 @@ class WindowSink:
         seconds = (self._times[-1][0] - self._times[0][0]) / 1e9
         fps = (len(self._times) - 1) / seconds if seconds > 0 else None
         p50, p95 = np.percentile(latencies, (50, 95)).tolist()
+        assert result.labels is not None
         return self._renderer.draw(result.frame.image, result.labels, Hud(fps, p50, p95, result.drops))
 
     def _answer(self, key: int, picture: Image, index: int) -> bool:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from rtseg.frame import Frame, Image, Result, StreamInfo
-from rtseg.render import View
 from rtseg.sinks import Sink, open_sink
 from rtseg.spec import ModelSpec
+from rtseg.view import View
 
 __all__ = ["SPEC", "colour_bars", "full_disk", "info", "open_to", "result"]
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from rtseg.errors import RtsegError, StopRun
 from rtseg.palette import resolve_palette
-from rtseg.render import Renderer, View
+from rtseg.render import Renderer
+from rtseg.view import View
 from tests.sinks.results import SPEC, open_to, result
 
 

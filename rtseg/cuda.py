@@ -1,0 +1,384 @@
+"""An NVIDIA GPU through PyCUDA: memory, streams, kernels, events and graphs. The only importer of pycuda.
+
+The context is the device's primary one, which torch and TensorRT share, so that addresses mean the same to all three.
+PyCUDA has no graphs and hides an event's handle: those few calls go to the driver's library by ctypes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pycuda.driver as cuda
+from numpy.typing import DTypeLike, NDArray
+
+from rtseg.errors import BackendError
+from rtseg.kernels.compile import compiled
+from rtseg.kernels.plans import Launch
+from rtseg.plans.driver import check, driver, gpu
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Arena", "Device", "DeviceArray", "Event", "Graph", "Memory", "Stream", "device_array"]
+
+ALIGNMENT = 256
+"""What every buffer begins at a multiple of, in bytes: as cuMemAlloc's own."""
+PAGE = 4096
+UNBLOCKED, UNTIMED, EXTERNAL, THREAD_LOCAL = 1, 2, 1, 1
+"""CU_STREAM_NON_BLOCKING, CU_EVENT_DISABLE_TIMING, CU_EVENT_RECORD_EXTERNAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL."""
+
+
+@contextmanager
+def _named(device: str, asked: int | None = None) -> Iterator[None]:
+    """PyCUDA's errors as BackendError: they name the call; of memory, what was asked for and what is free."""
+    try:
+        yield
+    except cuda.MemoryError as exc:
+        free, total = cuda.mem_get_info()
+        wanted = "" if asked is None else f"{asked / 2**20:.1f} MiB asked for, "
+        raise BackendError(
+            f"{device} is out of memory: {wanted}{free / 2**20:.1f} of {total / 2**20:.0f} MiB free: use a smaller "
+            "--size or --depth, or end other programs on the GPU"
+        ) from exc
+    except cuda.Error as exc:
+        raise BackendError(f"{device}: {' '.join(str(exc).split())}; see docs/gpu.md") from exc
+
+
+def _call(name: str, *arguments: Any) -> None:
+    check(getattr(driver(), name)(*arguments), name.removesuffix("_v2"))
+
+
+class Memory:
+    """Bytes on the device; `address` is a multiple of 256. Free when `free` is called or nothing refers to it."""
+
+    def __init__(self, device: str, size: int) -> None:
+        with _named(device, size):
+            self._allocation = cuda.mem_alloc(max(size, 1))
+        self.address, self.size = int(self._allocation), size
+
+    def free(self) -> None:
+        """Give the memory back; a second time does nothing."""
+        if self._allocation is not None:
+            self._allocation.free()
+            self._allocation = None
+
+
+class Stream:
+    """Work that the GPU does in order, beside that of other streams; `handle` is the driver's CUstream."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        with _named(device):
+            self.pycuda = cuda.Stream(UNBLOCKED)
+        self.handle: int = self.pycuda.handle
+
+    def synchronize(self) -> None:
+        """Wait for all work so far."""
+        with _named(self._device):
+            self.pycuda.synchronize()
+
+
+class Event:
+    """A moment in a stream, to wait for and, if `timed`, to measure between."""
+
+    def __init__(self, *, timed: bool = False) -> None:
+        self._handle: ctypes.c_void_p | None = ctypes.c_void_p()
+        _call("cuEventCreate", ctypes.byref(self._handle), ctypes.c_uint(0 if timed else UNTIMED))
+
+    def record(self, stream: Stream, *, external: bool = False) -> Self:
+        """Put the moment behind all work so far.
+
+        `external`: in a stream that is being captured, so that each launch of the graph records it anew.
+        """
+        if external:
+            _call("cuEventRecordWithFlags", self._handle, ctypes.c_void_p(stream.handle), ctypes.c_uint(EXTERNAL))
+        else:
+            _call("cuEventRecord", self._handle, ctypes.c_void_p(stream.handle))
+        return self
+
+    def wait(self) -> None:
+        """Wait until it has happened."""
+        _call("cuEventSynchronize", self._handle)
+
+    def since(self, earlier: Event) -> int:
+        """Nanoseconds between two timed events that have happened; the clock's step is about 500."""
+        elapsed = ctypes.c_float()
+        _call("cuEventElapsedTime", ctypes.byref(elapsed), earlier._handle, self._handle)
+        return round(elapsed.value * 1e6)
+
+    def close(self) -> None:
+        """Give the event back; a second time does nothing."""
+        if self._handle is not None:
+            _call("cuEventDestroy_v2", self._handle)
+            self._handle = None
+
+
+class Graph:
+    """Recorded work that one call starts; made by `Device.capture`, empty until that is left."""
+
+    def __init__(self) -> None:
+        self._exec: ctypes.c_void_p | None = None
+
+    def launch(self, stream: Stream) -> None:
+        """Queue all of it on a stream."""
+        _call("cuGraphLaunch", self._exec, ctypes.c_void_p(stream.handle))
+
+    def close(self) -> None:
+        """Give the graph back; it must not be running. A second time does nothing."""
+        if self._exec is not None:
+            _call("cuGraphExecDestroy", self._exec)
+            self._exec = None
+
+    def _finish(self, stream: Stream) -> None:
+        """End the capture and make it launchable; destroy what was recorded where it is `broken`."""
+        graph, made = ctypes.c_void_p(), ctypes.c_void_p()
+        _call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(graph))
+        try:
+            _call("cuGraphInstantiateWithFlags", ctypes.byref(made), graph, ctypes.c_ulonglong(0))
+            self._exec = made
+        finally:
+            _call("cuGraphDestroy", graph)
+
+
+class DeviceArray:
+    """An array on the device, handed to torch or CuPy without a copy by the CUDA array interface (version 3).
+
+    `torch.as_tensor(array, device="cuda")` reads and writes the very memory, which `owner` keeps alive; `stream` is the
+    one on which it is produced, which the consumer waits for.
+    """
+
+    def __init__(
+        self,
+        address: int,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        owner: Any = None,
+        stream: Stream | None = None,
+        strides: tuple[int, ...] | None = None,
+    ) -> None:
+        self.address, self.shape, self.dtype, self.owner = address, shape, np.dtype(dtype), owner
+        self.strides, self._stream = strides, stream
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.address, False),
+            "strides": self.strides,
+            "stream": None if self._stream is None else self._stream.handle,
+            "version": 3,
+        }
+
+
+def device_array(source: Any) -> DeviceArray:
+    """The memory of a torch tensor on CUDA, or of any other holder of the CUDA array interface, without a copy.
+
+    The producer's pending work must be waited for, or be on the same stream. Errors: BackendError for what is not on
+    the device.
+    """
+    try:
+        told = source.__cuda_array_interface__
+    except (AttributeError, TypeError, RuntimeError) as exc:
+        raise BackendError(f"{type(source).__name__} is not an array on the GPU: move it there first") from exc
+    return DeviceArray(told["data"][0], tuple(told["shape"]), told["typestr"], source, strides=told.get("strides"))
+
+
+class Arena:
+    """All buffers of a job, allocated at once: `address` of each device buffer, pinned host memory by `host`.
+
+    Pinned memory is NumPy's own, page-locked by the driver, so that an array outlives the arena as an ordinary one.
+    """
+
+    def __init__(self, device: str, on_device: Mapping[str, int], pinned: Mapping[str, int]) -> None:
+        places, total = _places(on_device, ALIGNMENT)
+        self._memory = Memory(device, total)
+        self.address = {name: self._memory.address + place for name, place in places.items()}
+        self._sizes = dict(pinned)
+        self._places, size = _places(pinned, ALIGNMENT)
+        spare = np.empty(max(size, 1) + PAGE, np.uint8)
+        start = -spare.ctypes.data % PAGE
+        self._bytes = spare[start : start + max(size, 1)]
+        self._locked: Any = None
+        try:
+            with _named(device, size):
+                self._locked = cuda.register_host_memory(self._bytes)
+        except BackendError:
+            self._memory.free()
+            raise
+
+    def host(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
+        """A pinned buffer as an array of at most its size.
+
+        Every view of the array keeps the array itself alive, so its reference count tells whether anybody holds it.
+        """
+        wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        assert wanted <= self._sizes[name], f"{name}: {wanted} bytes of {self._sizes[name]}"
+        place = self._places[name]
+        found: NDArray[Any] = np.ndarray(shape, dtype, self._bytes[place : place + wanted].data)
+        return found
+
+    def close(self) -> None:
+        """Give the device memory back and unlock the host's; nothing of it may be in use by the GPU."""
+        if self._locked is not None:
+            self._locked.base.unregister()
+            self._locked = None
+        self._memory.free()
+
+
+def _places(sizes: Mapping[str, int], step: int) -> tuple[dict[str, int], int]:
+    """Where each of some buffers begins when they lie one behind the other, and their total."""
+    places, total = {}, 0
+    for name, size in sizes.items():
+        places[name] = total
+        total += -(-size // step) * step
+    return places, total
+
+
+class Device:
+    """One GPU, its primary context current in the thread that made it, which is the one to use it.
+
+    `device` is cuda or cuda:N; `model` the GPU's name. Errors: BackendError without a driver or GPU, MissingExtra
+    without a compiler for the kernels, and BackendError naming the call where one fails.
+    """
+
+    def __init__(self, device: str | None = None) -> None:
+        place = gpu(device)
+        self.name, self.model, self.capability = f"cuda:{place.index}", place.name, place.capability
+        with _named(self.name):
+            cuda.init()
+            self._context = cuda.Device(place.index).retain_primary_context()
+            self._context.push()
+        self._module: Any = None
+        self._functions: dict[str, Any] = {}
+        self._arenas: list[Arena] = []
+        self._closed = False
+        self._own = Stream(self.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def activate(self) -> None:
+        """Make the context current again, after a library that may have made another one current."""
+        _call("cuCtxSetCurrent", ctypes.c_void_p(self._context.handle))
+
+    def memory(self) -> tuple[int, int]:
+        """Free and total bytes of the GPU."""
+        with _named(self.name):
+            free, total = cuda.mem_get_info()
+        return int(free), int(total)
+
+    def stream(self) -> Stream:
+        """A stream of its own, which does not wait for the default one."""
+        return Stream(self.name)
+
+    def event(self, *, timed: bool = False) -> Event:
+        """An event, to wait for or, if `timed`, to measure with."""
+        return Event(timed=timed)
+
+    def arena(self, on_device: Mapping[str, int], pinned: Mapping[str, int]) -> Arena:
+        """Buffers by name and size in bytes, on the device and page-locked on the host."""
+        made = Arena(self.name, on_device, pinned)
+        self._arenas.append(made)
+        return made
+
+    def release(self, arena: Arena) -> None:
+        """Close an arena before the device is."""
+        self._arenas.remove(arena)
+        arena.close()
+
+    def empty(self, size: int) -> Memory:
+        """A buffer of `size` bytes, which holds anything."""
+        return Memory(self.name, size)
+
+    def upload(self, array: NDArray[Any]) -> Memory:
+        """A copy of a contiguous array on the device, complete on return."""
+        memory = self.empty(array.nbytes)
+        if array.nbytes:
+            with _named(self.name):
+                cuda.memcpy_htod(memory.address, np.ascontiguousarray(array))
+        return memory
+
+    def download(self, memory: Memory, out: NDArray[Any]) -> None:
+        """Fill a contiguous array from the beginning of a buffer, after all `launch` without a stream."""
+        self._own.synchronize()
+        if out.nbytes:
+            with _named(self.name):
+                cuda.memcpy_dtoh(out, memory.address)
+
+    def copy_in(self, address: int, array: NDArray[Any], stream: Stream) -> None:
+        """Queue a copy of a pinned array to the device."""
+        with _named(self.name):
+            cuda.memcpy_htod_async(address, array, stream.pycuda)
+
+    def copy_out(self, array: NDArray[Any], address: int, stream: Stream) -> None:
+        """Queue a copy from the device into a pinned array."""
+        with _named(self.name):
+            cuda.memcpy_dtoh_async(array, address, stream.pycuda)
+
+    def launch(self, launch: Launch, stream: Stream | None = None) -> None:
+        """Start a kernel of kernels.cu, on a stream of the device's own where none is given."""
+        with _named(self.name):
+            self.function(launch.kernel)(
+                launch.params[()], grid=launch.grid, block=launch.block, stream=(stream or self._own).pycuda
+            )
+
+    def function(self, kernel: str) -> Any:
+        """A kernel of kernels.cu as PyCUDA's function, compiled for this GPU on first use."""
+        if self._module is None:
+            self._module = self.module(compiled(self.capability))
+        if kernel not in self._functions:
+            with _named(self.name):
+                self._functions[kernel] = self._module.get_function(kernel)
+        return self._functions[kernel]
+
+    def module(self, image: bytes) -> Any:
+        """PyCUDA's module of a cubin or PTX."""
+        with _named(self.name):
+            return cuda.module_from_buffer(image)
+
+    @contextmanager
+    def capture(self, stream: Stream) -> Iterator[Graph]:
+        """Record what is queued on `stream` inside the block into a graph, without doing it.
+
+        Only this thread is held to a capture's rules, so that others may allocate. Errors: BackendError, also where
+        something in the block cannot be recorded.
+        """
+        graph = Graph()
+        _call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), ctypes.c_int(THREAD_LOCAL))
+        try:
+            yield graph
+        except BaseException:
+            broken = ctypes.c_void_p()
+            driver().cuStreamEndCapture(ctypes.c_void_p(stream.handle), ctypes.byref(broken))
+            if broken:
+                driver().cuGraphDestroy(broken)
+            raise
+        graph._finish(stream)
+
+    def close(self) -> None:
+        """Wait for the GPU and give everything back; a second time does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self.activate()
+        with _named(self.name):
+            cuda.Context.synchronize()
+        for arena in self._arenas:
+            arena.close()
+        self._arenas.clear()
+        self._functions.clear()
+        self._module = None
+        del self._own
+        self._context.detach()  # which releases it, and leaves it current
+        _call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))

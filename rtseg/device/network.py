@@ -1,0 +1,59 @@
+"""The seam between the frame's path on a GPU and what runs the network there."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import numpy as np
+
+from rtseg.backends import Backend
+from rtseg.cuda import Device, Stream
+from rtseg.spec import ModelSpec
+
+__all__ = ["Lane", "Lanes", "Recorded", "lanes_of"]
+
+
+class Recorded(Protocol):
+    """A frame's work, recorded once and launched for each frame."""
+
+    def launch(self, stream: Stream) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lane(Protocol):
+    """The network at one input size on one stream, one inference at a time.
+
+    `takes` is the spec with the dtype and layout of the tensor that is to be written at `input`, a device address.
+    `shape` is that of the output without the batch: (C, h, w) scores, float32 or float16, or (h, w) uint8 labels.
+    """
+
+    takes: ModelSpec
+    input: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    def enqueue(self) -> int:
+        """Queue the network on the stream; the device address at which its output will be."""
+
+    def capture(self) -> AbstractContextManager[Recorded]:
+        """Record what is queued on the stream inside the block, `enqueue` included; complete when it is left."""
+
+    def close(self) -> None:
+        """Give the buffers back; nothing of it may be running."""
+
+
+class Lanes(Protocol):
+    """Runs a backend's network on tensors that are on its GPU."""
+
+    gpu: Device
+
+    def lane(self, size: tuple[int, int], stream: Stream) -> Lane:
+        """The network for an input of (height, width), warmed up, so that it can be recorded."""
+
+
+def lanes_of(backend: Backend) -> Lanes | None:
+    """What runs the backend's network on the GPU's tensors; None for a backend that takes the host's only."""
+    lanes: Lanes | None = getattr(backend, "lanes", None)
+    return lanes

@@ -1,0 +1,205 @@
+"""Frames on a GPU from upload to overlay, behind the calls of the pipeline's loop: the twin of `rtseg.segmenter`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtseg.backends import Backend
+from rtseg.backends._shared import InFlight
+from rtseg.device.network import Lanes
+from rtseg.device.track import GPU_STAGES, Slot, Track, wanted
+from rtseg.errors import BackendError
+from rtseg.frame import Image, Labels
+from rtseg.geometry import Fit, FitMode
+from rtseg.inks import Inks
+from rtseg.placement import Placement, allowed_classes
+from rtseg.timing import STAGES
+from rtseg.view import View
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["DeviceSegmenter", "Finished"]
+
+UNLABELLED = 255
+HELD = 2
+"""Results that sinks without a queue hold: the one being written, and the one before it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finished:
+    """A frame whose results are on the host: what was asked for by name, and its nanoseconds on the GPU."""
+
+    outputs: dict[str, NDArray[Any]]
+    times: dict[str, int]
+
+
+class _Queue:
+    """The `submit` and `collect` of a backend, on slots instead of tensors."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.spec, self.name, self.device = backend.spec, backend.name, backend.device
+        self.precision, self.depth = backend.precision, backend.depth
+        self._pending: InFlight[tuple[Track, Slot]] = InFlight(backend.name, backend.depth)
+        self._done: dict[int, Finished] = {}
+        self.inks: Inks | None = None
+
+    def submit(self, tensor: tuple[Track, Slot]) -> None:
+        """Start the frame that `preprocess` put into a slot."""
+        self._pending.check_room()
+        track, slot = tensor
+        if self.inks is not None:
+            self.inks.refresh()
+        track.start(slot, self.inks)
+        self._pending.push(tensor)
+
+    def collect(self) -> Finished:
+        """Wait for the oldest frame and return its results."""
+        track, slot = self._pending.pop()
+        return self._done.pop(id(slot), None) or Finished(*track.finish(slot))
+
+    def drain(self) -> None:
+        """Wait for all frames in flight and keep their results for `collect`."""
+        for track, slot in self._pending.waiting():
+            self._done.setdefault(id(slot), Finished(*track.finish(slot)))
+
+    def close(self) -> None:
+        self._pending.close()
+
+
+class DeviceSegmenter:
+    """Labels and draws images on the backend's GPU; made and used like `rtseg.segmenter.Segmenter`, by one thread.
+
+    A frame is copied into pinned memory (`preprocess`), and one CUDA graph does the rest (`submit`): upload,
+    preprocess, network, labels and drawing, and download of what `produce` asked for. As many frames are in flight as
+    the backend is deep. Buffers and graphs are made for the first frame of a size, and again where the view's panels
+    change; none afterwards. Arrays of a result stay its own until nobody holds them. Errors: ModelError, BackendError.
+    """
+
+    refines = False
+    crf = None
+    stages = STAGES + GPU_STAGES
+
+    def __init__(
+        self,
+        backend: Backend,
+        lanes: Lanes,
+        *,
+        size: tuple[int, int] | None = None,
+        short_side: int | None = None,
+        mode: FitMode = "letterbox",
+        ignore: Iterable[str] = (),
+        antialias: bool = True,
+    ) -> None:
+        self.spec, self._backend, self._lanes = backend.spec, backend, lanes
+        self.backend = _Queue(backend)
+        self._placement = Placement(self.spec, size, short_side, mode)
+        self._antialias = antialias
+        allowed = allowed_classes(self.spec, ignore)
+        count = max(2, len(self.spec.classes))
+        self._classes = np.flatnonzero(np.ones(count, np.bool_) if allowed is None else allowed).astype(np.int32)
+        self._needs: frozenset[str] = frozenset({"labels"})
+        self._view: View | None = None
+        self._held = HELD
+        self._track: Track | None = None
+        self.device_times: dict[str, int] = {}
+        """Nanoseconds on the GPU of the frame labelled last, by `rtseg.device.track.GPU_STAGES`."""
+
+    def produce(self, needs: frozenset[str], view: View, inks: Inks, held: int = HELD) -> None:
+        """Make what sinks need from the next frame on (only labels before), drawn with `inks` as `view` says.
+
+        `held` is how many results sinks may hold at once; of more, copies are made.
+        """
+        self._needs, self._view, self._held, self.backend.inks = needs, view, held, inks
+        self._retire()
+
+    def fit(self, frame_size: tuple[int, int]) -> Fit:
+        """Where a frame of (height, width) lies in the network's input."""
+        return self._placement.fit(frame_size)
+
+    def warm_up(self, frame_size: tuple[int, int]) -> None:
+        """Build the network, record the graphs for frames of (height, width), and run one."""
+        tensor, _ = self.preprocess(np.zeros((*frame_size, 3), np.uint8))
+        self.backend.submit(tensor)
+        self.backend.collect()
+
+    def preprocess(self, image: Image) -> tuple[tuple[Track, Slot], Fit]:
+        """Copy an HWC uint8 BGR image into pinned memory: the slot it is in, and where it lies in the input."""
+        place = self.fit((image.shape[0], image.shape[1]))
+        track = self._track_for(place)
+        slot = track.take()
+        np.copyto(slot.work.frame, image)
+        return (track, slot), place
+
+    def refine(self, scores: Finished, tensor: object, place: Fit) -> Finished:
+        """`scores` as they are: refining needs them on the host."""
+        return scores
+
+    def labels(
+        self, scores: Finished, place: Fit, *, confidence: bool = False
+    ) -> tuple[Labels | None, NDArray[np.uint8] | None]:
+        """The finished frame's labels HW uint8 and confidence, each None where nobody asked for it."""
+        self.device_times = scores.times
+        return scores.outputs.get("labels"), scores.outputs.get("confidence")
+
+    def areas(self, labels: Labels | None, scores: Finished) -> NDArray[np.float64]:
+        """The fraction of the finished frame's pixels of each class."""
+        counts = scores.outputs["areas"]
+        fractions: NDArray[np.float64] = counts[: len(self.spec.classes)] / counts.sum()
+        fractions[UNLABELLED:] = 0.0
+        return fractions
+
+    def __call__(self, image: Image) -> Labels:
+        """Labels of one HWC uint8 BGR image, HW uint8 at the image's size."""
+        if "labels" not in self._needs:
+            raise BackendError("this segmenter was told to make no labels: add them to what it produces")
+        tensor, place = self.preprocess(image)
+        self.backend.submit(tensor)
+        labels, _ = self.labels(self.backend.collect(), place)
+        assert labels is not None
+        return labels
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let what runs finish and free the GPU's memory, and that of the backend; a second time does nothing."""
+        self.backend.close()
+        if self._track is not None:
+            self._track.close()
+            self._track = None
+        self._backend.close()
+
+    def _track_for(self, place: Fit) -> Track:
+        want = wanted(self._needs, self._view)
+        if self._track is None or self._track.place != place or self._track.wanted != want:
+            self._retire()
+            depth = self.backend.depth
+            self._track = Track(
+                self._lanes,
+                place,
+                want,
+                classes=self._classes,
+                depth=depth,
+                spare=self._held + depth,
+                antialias=self._antialias,
+            )
+        return self._track
+
+    def _retire(self) -> None:
+        """Give the track back; frames in flight on it are waited for, and their results kept."""
+        if self._track is not None:
+            self.backend.drain()
+            self._track.close()
+            self._track = None
