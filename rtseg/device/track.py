@@ -278,7 +278,8 @@ class Track:
         if spec.output_kind == "labels":
             grid = (lane.shape[0], lane.shape[1])
             made, table = self._table("nearest", lambda: plans.nearest_tables(self.place, grid))
-            return plans.nearest(Plane(output, grid[1]), self.place, made, table, labels=labels, drawing=drawing)
+            source = Plane(output, grid[1] * lane.dtype.itemsize)
+            return plans.nearest(source, self.place, made, table, dtype=lane.dtype, labels=labels, drawing=drawing)
         shape = (lane.shape[0], lane.shape[1], lane.shape[2])
         made, table = self._table("labels", lambda: plans.label_tables(self.place, shape[1:]))
         confidence = Plane(work.arena.address["confidence"], self.place.frame[1]) if self.wanted.confidence else None

@@ -82,25 +82,27 @@ def compilers() -> tuple[Compiler, ...]:
     return tuple(found)
 
 
-def compiled(capability: tuple[int, int], *, folder: Path | None = None) -> bytes:
-    """The kernels' code for a GPU of a compute capability, for example (9, 0): cubin, or PTX for a GPU that is newer
+def compiled(capability: tuple[int, int], *, source: Path | None = None, folder: Path | None = None) -> bytes:
+    """The code of `source` (kernels.cu) for a GPU of a compute capability, for example (9, 0): cubin, or PTX for a GPU that is newer
     than the compiler.
 
     It is compiled (seconds) only if it is not in `folder`, which is `~/.cache/rtseg/kernels` unless given. A folder
     that cannot be written to only costs the time again. Errors: MissingExtra without a compiler, CompileError.
     """
-    folder = folder or cache_folder().with_name("kernels")
+    folder, source = folder or cache_folder().with_name("kernels"), source or SOURCE
     own = f"sm_{capability[0]}{capability[1]}"
-    name = own if _kept(folder, own).is_file() else target(capability)
-    path = _kept(folder, name)
+    name = own if _kept(folder, own, source).is_file() else target(capability)
+    path = _kept(folder, name, source)
     if path.is_file() and (image := path.read_bytes()):
         return image
-    image = build(name).image
+    image = build(name, source=source).image
     _write(path, image)
     return image
 
 
-def build(architecture: str, compiler: Compiler | None = None, *, strict: bool = False) -> Compiled:
+def build(
+    architecture: str, compiler: Compiler | None = None, *, source: Path | None = None, strict: bool = False
+) -> Compiled:
     """Compile for `sm_90` (a cubin), `compute_90` (PTX) or any other; `strict`: warnings are errors."""
     available = compilers()
     if compiler is None and not available:
@@ -108,7 +110,7 @@ def build(architecture: str, compiler: Compiler | None = None, *, strict: bool =
     if compiler is not None and compiler not in available:
         raise MissingExtra(f"{compiler} is not installed; {INSTALL}")
     run = _build_nvrtc if (compiler or available[0]) == "nvrtc" else _build_nvcc
-    return run(architecture, strict)
+    return run(source or SOURCE, architecture, strict)
 
 
 def target(capability: tuple[int, int]) -> str:
@@ -141,10 +143,10 @@ def usage(log: str) -> dict[str, Usage]:
     return found
 
 
-def _kept(folder: Path, architecture: str) -> Path:
-    digest = hashlib.sha256(" ".join(FLAGS).encode() + SOURCE.read_bytes()).hexdigest()
+def _kept(folder: Path, architecture: str, source: Path) -> Path:
+    digest = hashlib.sha256(" ".join(FLAGS).encode() + source.read_bytes()).hexdigest()
     kind = "cubin" if architecture.startswith("sm_") else "ptx"
-    return folder / f"kernels-{architecture}-{digest[:16]}.{kind}"
+    return folder / f"{source.stem}-{architecture}-{digest[:16]}.{kind}"
 
 
 def _write(path: Path, image: bytes) -> None:
@@ -162,14 +164,14 @@ def _write(path: Path, image: bytes) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def _fail(architecture: str, compiler: str, log: str) -> CompileError:
+def _fail(source: Path, architecture: str, compiler: str, log: str) -> CompileError:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
     if "gpu-architecture" in first or "Unsupported gpu architecture" in first:
         return CompileError(
             f"{compiler} cannot compile for {architecture}: {first}; install a version that can ({INSTALL})"
         )
-    return CompileError(f"kernels.cu does not compile for {architecture} with {compiler}: {first}")
+    return CompileError(f"{source.name} does not compile for {architecture} with {compiler}: {first}")
 
 
 def _nvrtc_file() -> Path | None:
@@ -207,7 +209,7 @@ def _text(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> bytes:
     return content.raw[: size.value]
 
 
-def _build_nvrtc(architecture: str, strict: bool) -> Compiled:
+def _build_nvrtc(path: Path, architecture: str, strict: bool) -> Compiled:
     file = _nvrtc_file()
     assert file is not None
     library, program = _nvrtc(file), ctypes.c_void_p()
@@ -217,13 +219,13 @@ def _build_nvrtc(architecture: str, strict: bool) -> Compiled:
     flags = [f"--gpu-architecture={architecture}", *FLAGS, *REPORT]
     flags += ["--warning-as-error=all-warnings"] if strict else []
     options = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
-    source = SOURCE.read_bytes()
-    _checked(library, "nvrtcCreateProgram", ctypes.byref(program), source, SOURCE.name.encode(), 0, None, None)
+    source = path.read_bytes()
+    _checked(library, "nvrtcCreateProgram", ctypes.byref(program), source, path.name.encode(), 0, None, None)
     try:
         failed = library.nvrtcCompileProgram(program, len(flags), options)
         log = _text(library, program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
         if failed:
-            raise _fail(architecture, compiler, log)
+            raise _fail(path, architecture, compiler, log)
         image = _text(library, program, "CUBIN" if architecture.startswith("sm_") else "PTX")
         return Compiled(image, compiler, log)
     finally:
@@ -237,15 +239,15 @@ def _nvcc(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         raise CompileError(f"nvcc does not run: {exc}; {INSTALL}") from exc
 
 
-def _build_nvcc(architecture: str, strict: bool) -> Compiled:
+def _build_nvcc(source: Path, architecture: str, strict: bool) -> Compiled:
     with tempfile.TemporaryDirectory(prefix="rtseg-nvcc-") as folder:
         path = Path(folder) / "kernels"
         kind = "-cubin" if architecture.startswith("sm_") else "-ptx"
         flags = [f"-arch={architecture}", *FLAGS, *REPORT, *(["-Werror=all-warnings"] if strict else [])]
-        done = _nvcc([kind, *flags, "-o", str(path), str(SOURCE)])
+        done = _nvcc([kind, *flags, "-o", str(path), str(source)])
         log = done.stdout + done.stderr
         if done.returncode:
-            raise _fail(architecture, "nvcc", log)
+            raise _fail(source, architecture, "nvcc", log)
         return Compiled(path.read_bytes(), "nvcc", log)
 
 

@@ -817,13 +817,20 @@ struct Nearest {
     Tile tile;
     const u8 *source;
     const int *rows, *columns;  // for each frame row and column that of the map; -1 outside
-    int pitch;
+    int pitch, item;            // item: bytes of a value; 1 is uint8, 4 and 8 are int32 and int64
 };
 
+// Values that are no class, negative or above 254, are unlabelled, 255.
 DEVICE u32 nearest_label(const Nearest &p, int y, int x)
 {
     const int row = p.rows[y], column = x < p.tile.width ? p.columns[x] : -1;
-    return row < 0 || column < 0 ? (u32)p.tile.ignore : p.source[(i64)row * p.pitch + column];
+    if (row < 0 || column < 0)
+        return (u32)p.tile.ignore;
+    const u8 *at = p.source + (i64)row * p.pitch + (i64)column * p.item;
+    if (p.item == 1)
+        return *at;
+    const i64 value = p.item == 4 ? *(const int *)at : *(const i64 *)at;
+    return value < 0 || value > 254 ? 255 : (u32)value;
 }
 
 DEVICE void upsample_tile(const Nearest &p)

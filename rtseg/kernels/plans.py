@@ -72,7 +72,7 @@ SCORES = _struct(
     ("classes", BYTE, (256,)),
 )
 LABELS = _struct(("tile", TILE), ("scores", SCORES))
-NEAREST = _struct(("tile", TILE), *_several(ADDRESS, "source rows columns"), ("pitch", INT))
+NEAREST = _struct(("tile", TILE), *_several(ADDRESS, "source rows columns"), *_several(INT, "pitch item"))
 PAINT = _struct(("tile", TILE), ("source", ADDRESS), ("pitch", INT))
 AREAS = _struct(*_several(ADDRESS, "labels counts"), *_several(INT, "pitch height width words"))
 
@@ -104,6 +104,7 @@ FUSED_THICKNESS = 8
 """The thickest contour whose window a tile's margin holds."""
 BLEND, CONTOURS = 1, 2
 TYPES = {"float32": 0, "float16": 1, "uint8": 2}
+MAPS = ("uint8", "int32", "int64")
 AREA_BLOCKS = 264
 """Blocks that count labels: two for each multiprocessor of an H100, and enough for smaller GPUs."""
 
@@ -375,15 +376,21 @@ def nearest(
     made: Tables,
     table: int,
     *,
+    dtype: Any = np.uint8,
     labels: Plane | None = None,
     drawing: Drawing | None = None,
     ignore_index: int = 255,
 ) -> Launch:
-    """The launch that brings a label map to the frame's size, as `cpu.upsample_labels` does, and draws."""
+    """The launch that brings a label map to the frame's size, as `cpu.upsample_labels` does, and draws.
+
+    The map's values are of `dtype`: uint8, or int32 or int64, of which those that are no class become 255.
+    """
     _check_thickness("upsample_labels", drawing)
+    if np.dtype(dtype).name not in MAPS:
+        raise ConfigError(f"upsample_labels: the label map is {np.dtype(dtype)}, expected {', '.join(MAPS)}")
     params = np.zeros((), NEAREST)
     params["tile"] = _tile(fit.frame, TILES[0], drawing, ignore_index, labels)
-    params["source"], params["pitch"] = source.address, source.pitch
+    params["source"], params["pitch"], params["item"] = source.address, source.pitch, np.dtype(dtype).itemsize
     for name, offset in made.offsets.items():
         params[name] = table + offset
     return Launch("upsample_labels", _tiles(fit.frame, TILES[0]), (TILE_THREADS, 1, 1), params)
