@@ -8,6 +8,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include <memory>
 #include <vector>
 
 #define __device__
@@ -62,12 +63,8 @@ static inline float __int_as_float(int bits)
     return value;
 }
 
-static inline unsigned atomicAdd(unsigned *at, unsigned more)
-{
-    unsigned old = *at;
-    *at += more;
-    return old;
-}
+// Atomic, as kernels of several streams may run at once.
+static inline unsigned atomicAdd(unsigned *at, unsigned more) { return __atomic_fetch_add(at, more, __ATOMIC_RELAXED); }
 
 static inline float half_to_float(unsigned short bits)
 {
@@ -90,7 +87,7 @@ const size_t STACK = 64 << 10;
 
 struct Fiber {
     ucontext_t context;
-    std::vector<char> stack;
+    std::unique_ptr<char[]> stack;  // not filled, so that it costs only the memory that is used
     bool done;
 };
 
@@ -115,9 +112,9 @@ static void prepare(unsigned count)
         return;
     all = std::vector<Fiber>(count);
     for (Fiber &fiber : all) {
-        fiber.stack.resize(STACK);
+        fiber.stack.reset(new char[STACK]);
         getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
+        fiber.context.uc_stack.ss_sp = fiber.stack.get();
         fiber.context.uc_stack.ss_size = STACK;
         makecontext(&fiber.context, live, 0);
     }

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from rtseg.kernels import plans
+from rtseg.kernels.compile import SOURCE as KERNELS
 from rtseg.kernels.plans import Launch
+from tests.compiling import shared_library
 
 HERE = Path(__file__).parent
-FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC", "-DRTSEG_HOST")
+FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-DRTSEG_HOST")
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror")
 EXTRA: tuple[str, ...] = ()
 """Set before the first use to compile with more, as `test_sanitized` does."""
@@ -26,18 +24,16 @@ GUARD = 64
 """Bytes before and after each buffer that no kernel may change."""
 
 
+def compiled(source: Path, *others: Path) -> Path:
+    """A library of kernels, made of `source` and what it includes: host.h, host_library.h and `others`."""
+    headers = (HERE / "host.h", HERE / "host_library.h", *others)
+    return shared_library(source.with_suffix(".so").name, [source], (*FLAGS, *WARNINGS, *EXTRA), headers)
+
+
 @cache
 def library() -> ctypes.CDLL:
-    """The kernels as a library, compiled once per run of the tests (about two seconds)."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("needs g++ to compile kernels.cu for the CPU")
-    target = Path(mkdtemp(prefix="rtseg-host-")) / "kernels.so"
-    command = [compiler, *FLAGS, *WARNINGS, *EXTRA, str(HERE / "host.cpp"), "-o", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, f"g++ cannot compile kernels.cu:\n{done.stderr}"
-    loaded = ctypes.CDLL(str(target))
-    shutil.rmtree(target.parent)
+    """kernels.cu as a library (compiled in about two seconds)."""
+    loaded = ctypes.CDLL(str(compiled(HERE / "host.cpp", KERNELS)))
     loaded.host_size.argtypes = [ctypes.c_char_p]
     loaded.host_launch.argtypes = [ctypes.c_char_p, *[ctypes.c_void_p] * 2, ctypes.c_uint, ctypes.c_int]
     return loaded

@@ -1,0 +1,218 @@
+// Modules and kernels. A module is real machine code (a cubin) or PTX: the emulator reads which kernels are in it and
+// for which GPUs it is, and runs the kernels of the same names that g++ compiled.
+
+#include <dlfcn.h>
+#include <elf.h>
+
+#include "driver.h"
+
+static int capability() { return 10 * attribute(75) + attribute(76); }
+
+// The kernels of a cubin: each has a section .text.NAME.
+static CUresult read_cubin(const char *image, std::set<std::string> &kernels)
+{
+    Elf64_Ehdr header;
+    memcpy(&header, image, sizeof header);
+    const int machine = 190;  // EM_CUDA
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != machine)
+        return CUDA_ERROR_INVALID_IMAGE;
+    // The architecture is in the second byte since CUDA 13 (version 8 of the format), in the lowest before.
+    const int target = header.e_flags >> (header.e_ident[EI_ABIVERSION] >= 8 ? 8 : 0) & 255, own = capability();
+    if (target / 10 != own / 10 || target > own)
+        return CUDA_ERROR_NO_BINARY_FOR_GPU;
+    std::vector<Elf64_Shdr> sections(header.e_shnum);
+    memcpy(sections.data(), image + header.e_shoff, sections.size() * sizeof(Elf64_Shdr));
+    for (const Elf64_Shdr &section : sections) {
+        const char *name = image + sections[header.e_shstrndx].sh_offset + section.sh_name;
+        if (!strncmp(name, ".text.", 6))
+            kernels.insert(name + 6);
+    }
+    return CUDA_SUCCESS;
+}
+
+static CUresult read_ptx(const char *image, std::set<std::string> &kernels)
+{
+    const char *target = strstr(image, ".target sm_");
+    if (!target)
+        return CUDA_ERROR_INVALID_IMAGE;
+    if (atoi(target + strlen(".target sm_")) > capability())
+        return CUDA_ERROR_NO_BINARY_FOR_GPU;
+    const char *word = ".entry ";
+    for (const char *at = strstr(image, word); at; at = strstr(at + 1, word))
+        kernels.insert(std::string(at + strlen(word), strcspn(at + strlen(word), "( \t\n")));
+    return CUDA_SUCCESS;
+}
+
+API cuModuleLoadData(CUmodule *module, const void *image)
+{
+    ENTER_UNCAPTURED;
+    if (!module || !image)
+        return CUDA_ERROR_INVALID_VALUE;
+    std::set<std::string> kernels;
+    const bool cubin = !strncmp((const char *)image, ELFMAG, SELFMAG);
+    if (CUresult problem = (cubin ? read_cubin : read_ptx)((const char *)image, kernels))
+        return problem;
+    *module = new CUmod_st{current(), kernels, {}};
+    state().modules.insert(*module);
+    return CUDA_SUCCESS;
+}
+
+API cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned count, CUjit_option *options, void **values)
+{
+    for (unsigned i = 0; i < count; i++)  // The compiler of PTX has nothing to say.
+        if (options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES || options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
+            values[i] = nullptr;
+    return cuModuleLoadData(module, image);
+}
+
+API cuModuleLoad(CUmodule *module, const char *path)
+{
+    FILE *file = path ? fopen(path, "rb") : nullptr;
+    if (!file)
+        return CUDA_ERROR_FILE_NOT_FOUND;
+    std::string image;
+    char part[1 << 16];
+    for (size_t count; (count = fread(part, 1, sizeof part, file));)
+        image.append(part, count);
+    fclose(file);
+    return cuModuleLoadData(module, image.c_str());
+}
+
+void unload(CUmodule module)
+{
+    for (CUfunction function : module->functions) {
+        state().functions.erase(function);
+        delete function;
+    }
+    state().modules.erase(module);
+    delete module;
+}
+
+API cuModuleUnload(CUmodule module)
+{
+    Guard guard(state().lock);
+    if (!state().modules.count(module))
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (CUresult problem = unsafe())
+        return problem;
+    wait_for_all(guard);
+    unload(module);
+    return state().sticky;
+}
+
+API cuModuleGetFunction(CUfunction *result, CUmodule module, const char *name)
+{
+    ENTER;
+    if (!result || !name)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!state().modules.count(module))
+        return CUDA_ERROR_INVALID_HANDLE;
+    for (CUfunction function : module->functions)
+        if (function->name == name) {
+            *result = function;
+            return CUDA_SUCCESS;
+        }
+    if (!module->kernels.count(name))
+        return CUDA_ERROR_NOT_FOUND;
+    for (const Library &library : state().libraries) {
+        const int size = library.size(name);
+        if (size < 0)
+            continue;
+        *result = new CUfunc_st{module, name, library, (unsigned)size};
+        module->functions.push_back(*result);
+        state().functions.insert(*result);
+        return CUDA_SUCCESS;
+    }
+    return CUDA_ERROR_NOT_FOUND;
+}
+
+API cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction function)
+{
+    ENTER;
+    if (!value || attribute < 0 || attribute >= CU_FUNC_ATTRIBUTE_MAX)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!state().functions.count(function))
+        return CUDA_ERROR_INVALID_HANDLE;
+    *value = attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? 1024
+        : attribute == CU_FUNC_ATTRIBUTE_NUM_REGS                 ? 32
+        : attribute == CU_FUNC_ATTRIBUTE_BINARY_VERSION || attribute == CU_FUNC_ATTRIBUTE_PTX_VERSION
+        ? capability()
+        : 0;
+    return CUDA_SUCCESS;
+}
+
+API cuFuncSetAttribute(CUfunction function, CUfunction_attribute, int)
+{
+    ENTER;
+    return state().functions.count(function) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+API cuFuncSetCacheConfig(CUfunction function, CUfunc_cache)
+{
+    ENTER;
+    return state().functions.count(function) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+struct Launch {
+    std::string name;
+    Library library;
+    std::vector<uint64_t> parameters;  // of this type so that they are aligned
+    unsigned grid[3], threads;
+};
+
+static CUresult run_launch(const Launch &launch)
+{
+    State &s = state();
+    bool backwards = false;
+    {
+        Guard guard(s.lock);
+        const uint64_t count = s.counters.launches[launch.name]++;
+        // With a seed some launches run the threads of a block in descending order, which a GPU is free to do.
+        if (s.settings.seed)
+            backwards = mixed(s.settings.seed, launch.name.size(), count) & 1;
+    }
+    const int failed = launch.library.launch(launch.name.c_str(), launch.parameters.data(), launch.grid,
+        launch.threads, backwards);
+    Guard guard(s.lock);
+    check_memory("a launch of " + launch.name);
+    if (!failed)
+        return s.sticky;
+    return fail(CUDA_ERROR_LAUNCH_FAILED, launch.name + ": some threads of a block reached a barrier, others did not");
+}
+
+// The one parameter, out of the buffer that `extra` describes.
+static const void *packed(void **extra, size_t *size)
+{
+    const void *buffer = nullptr;
+    for (int i = 0; extra[i] != CU_LAUNCH_PARAM_END; i += 2)
+        if (extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER)
+            buffer = extra[i + 1];
+        else if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE)
+            *size = *(const size_t *)extra[i + 1];
+    return buffer;
+}
+
+API cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+    unsigned block_y, unsigned block_z, unsigned shared, CUstream handle, void **parameters, void **extra)
+{
+    ENTER;
+    CUstream stream = find_stream(handle);
+    if (!stream || !state().functions.count(function))
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (!grid_x || !grid_y || !grid_z || grid_x > 0x7fffffff || grid_y > 65535 || grid_z > 65535)
+        return CUDA_ERROR_INVALID_VALUE;
+    // Our kernels use one dimension of threads and no dynamic shared memory, and that is all the emulator can do.
+    if (!block_x || block_x > 1024 || block_y != 1 || block_z != 1 || shared || !parameters == !extra)
+        return CUDA_ERROR_INVALID_VALUE;
+    size_t size = function->size;
+    const void *bytes = parameters ? parameters[0] : packed(extra, &size);
+    if (!bytes || size != function->size)
+        return CUDA_ERROR_INVALID_VALUE;
+    Launch launch = {function->name, function->library, std::vector<uint64_t>((size + 7) / 8),
+        {grid_x, grid_y, grid_z}, block_x};
+    memcpy(launch.parameters.data(), bytes, size);
+    Node node;
+    node.function = function;
+    node.work = [launch] { return run_launch(launch); };
+    return submit(stream, std::move(node));
+}
