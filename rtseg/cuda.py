@@ -328,10 +328,10 @@ class Device:
 
     def launch(self, launch: Launch, stream: Stream | None = None) -> None:
         """Start a kernel of kernels.cu, on a stream of the device's own where none is given."""
+        function, queue = self.function(launch.kernel), (stream or self._own).pycuda
         with _named(self.name):
-            self.function(launch.kernel)(
-                launch.params[()], grid=launch.grid, block=launch.block, stream=(stream or self._own).pycuda
-            )
+            # PyCUDA's public calls do this behind a cuFuncSetBlockShape, which has been deprecated since CUDA 4.
+            function._launch_kernel(launch.grid, launch.block, launch.params.tobytes(), 0, queue)
 
     def function(self, kernel: str) -> Any:
         """A kernel of kernels.cu as PyCUDA's function, compiled for this GPU on first use."""

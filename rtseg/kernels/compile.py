@@ -83,8 +83,8 @@ def compilers() -> tuple[Compiler, ...]:
 
 
 def compiled(capability: tuple[int, int], *, source: Path | None = None, folder: Path | None = None) -> bytes:
-    """The code of `source` (kernels.cu) for a GPU of a compute capability, for example (9, 0): cubin, or PTX for a GPU that is newer
-    than the compiler.
+    """The code of `source` (kernels.cu) for a GPU of a compute capability, for example (9, 0): cubin, or PTX for a GPU
+    that is newer than the compiler.
 
     It is compiled (seconds) only if it is not in `folder`, which is `~/.cache/rtseg/kernels` unless given. A folder
     that cannot be written to only costs the time again. Errors: MissingExtra without a compiler, CompileError.

@@ -381,6 +381,25 @@ def test_a_label_map_and_its_overlay_in_one_launch(size: tuple[int, int], backwa
     same(drawn, cpu.contours(image, found, COLORS, ALPHA, thickness=5))
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_label_maps_of_wider_integers(dtype: type) -> None:
+    size, grid = (33, 70), (8, 17)
+    rng = np.random.default_rng(1)
+    wide = rng.integers(0, 255, grid).astype(dtype)
+    wide[0, :4] = [-1, 255, 256, np.iinfo(dtype).max]
+    device, place = HostDevice(), fit(size, (32, 68))
+    made = plans.nearest_tables(place, grid)
+    table, source, result = device.upload(made.data), device.upload(wide), device.empty(size[0] * size[1])
+    where = Plane(source.address, wide.strides[0])
+    device.launch(plans.nearest(where, place, made, table.address, dtype=dtype, labels=Plane(result.address, size[1])))
+    found = np.empty(size, np.uint8)
+    device.download(result, found)
+    expected = np.where((wide < 0) | (wide > 254), 255, wide).astype(np.uint8)
+    same(found, cpu.upsample_labels(expected, size, fit=place))
+    with pytest.raises(ConfigError, match="the label map is float32, expected uint8, int32, int64"):
+        plans.nearest(where, place, made, table.address, dtype=np.float32)
+
+
 def test_overlay_in_place() -> None:
     rng = np.random.default_rng(2)
     image, labels = rng.integers(0, 256, (40, 150, 3), dtype=np.uint8), rng.integers(0, 9, (40, 150), dtype=np.uint8)
