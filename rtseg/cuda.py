@@ -204,13 +204,16 @@ class Arena:
         spare = np.empty(max(size, 1) + PAGE, np.uint8)
         start = -spare.ctypes.data % PAGE
         self._bytes = spare[start : start + max(size, 1)]
-        self._locked: Any = None
-        try:
-            with _named(device, size):
-                self._locked = cuda.register_host_memory(self._bytes)
-        except BackendError:
-            self._memory.free()
-            raise
+        self._locked = False
+        if pinned:
+            try:
+                # PyCUDA's register_host_memory ends the process with NumPy 2.
+                pointer, length = ctypes.c_void_p(self._bytes.ctypes.data), ctypes.c_size_t(self._bytes.nbytes)
+                _call("cuMemHostRegister_v2", pointer, length, ctypes.c_uint(0))
+            except BackendError:
+                self._memory.free()
+                raise
+            self._locked = True
 
     def host(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
         """A pinned buffer as an array of at most its size.
@@ -220,14 +223,16 @@ class Arena:
         wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize
         assert wanted <= self._sizes[name], f"{name}: {wanted} bytes of {self._sizes[name]}"
         place = self._places[name]
-        found: NDArray[Any] = np.ndarray(shape, dtype, self._bytes[place : place + wanted].data)
+        # NumPy lets views of a view refer to the array at the bottom; it stops at an object of another kind.
+        buffer: Any = (ctypes.c_ubyte * wanted).from_buffer(self._bytes.data, place)
+        found: NDArray[Any] = np.ndarray(shape, dtype, buffer)
         return found
 
     def close(self) -> None:
         """Give the device memory back and unlock the host's; nothing of it may be in use by the GPU."""
-        if self._locked is not None:
-            self._locked.base.unregister()
-            self._locked = None
+        if self._locked:
+            self._locked = False
+            _call("cuMemHostUnregister", ctypes.c_void_p(self._bytes.ctypes.data))
         self._memory.free()
 
 

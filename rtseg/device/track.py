@@ -152,7 +152,7 @@ class Track:
         work = slot.work
         work.done.wait()
         outputs = {name: array.copy() for name, array in slot.outputs.items()} if slot.shared else slot.outputs
-        spans = zip(GPU_STAGES, work.marks, work.marks[1:], strict=True)
+        spans = zip(GPU_STAGES, work.marks[:-1], work.marks[1:], strict=True)
         return outputs, {name: end.since(begin) for name, begin, end in spans}
 
     def close(self) -> None:
