@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.gpu"]
+
 # A shell starts background jobs with SIGINT ignored, which the processes that tests interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -186,6 +186,7 @@ void release_context(CUcontext context, Guard &guard)
         return;
     wait_for_all(guard);
     check_memory("a kernel or copy");
+    check_all_freed();
     s.contexts.erase(context);
     for (CUstream stream : std::set<CUstream>(s.streams))
         if (stream->context == context)

@@ -196,7 +196,8 @@ int attribute(int which);  // of the device
 void release_context(CUcontext context, Guard &guard);
 
 CUresult fail(CUresult code, const std::string &what);  // from now on all calls fail
-void check_memory(const std::string &after);            // notices writes to guard bytes or freed memory
+void check_memory(const std::string &after);            // notices writes to guard bytes
+void check_all_freed();                                 // and those to memory after it was freed
 CUresult free_range(std::map<uintptr_t, Range>::iterator found, Guard &guard);
 
 CUstream find_stream(CUstream stream);  // null where there is no such stream

@@ -36,8 +36,14 @@ void check_memory(const std::string &after)
 
 static void check_freed(const Range &range)
 {
-    if (!all_are(range.start, range.size, RUBBISH))
+    if (!state().sticky && !all_are(range.start, range.size, RUBBISH))
         fail(CUDA_ERROR_ILLEGAL_ADDRESS, "something wrote to " + name_of(range) + " after it was freed");
+}
+
+void check_all_freed()
+{
+    for (const Range &range : state().freed)
+        check_freed(range);
 }
 
 // Frees in the order of freeing until at most `keep` bytes are watched.

@@ -176,6 +176,7 @@ API cuCtxSynchronize(void)
     ENTER_UNCAPTURED;
     wait_for_all(guard);
     check_memory("all work");
+    check_all_freed();
     return state().sticky;
 }
 
