@@ -44,7 +44,10 @@ def image(size: tuple[int, int], seed: int = 0, layout: str = "NCHW", dtype: str
     return random.standard_normal(shape).astype(dtype)
 
 
-@pytest.fixture(params=["openvino", "onnxruntime", "torch", "tensorrt", "null"])
+EVERY = ["openvino", "onnxruntime", "torch", pytest.param("tensorrt", marks=pytest.mark.gpu), "null"]
+
+
+@pytest.fixture(params=EVERY)
 def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(registry, "NETWORKS", {"tiny": (f"{__name__}:TinyNetwork", None)})
     return str(request.param)

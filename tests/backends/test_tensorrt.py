@@ -16,12 +16,15 @@ from tests.onnx_models import NORMALISATION, reference
 from tests.plans.rtx import SIZE, Profile, small
 
 from rtseg.backends import tensorrt  # isort: skip - tests.plans.rtx skips where there is no TensorRT
+from rtseg.backends.null import NullBackend  # isort: skip
+from rtseg.device.segmenter import DeviceSegmenter  # isort: skip
 from rtseg.plans import build as building  # isort: skip
+from rtseg.segmenter import Segmenter  # isort: skip
 from rtseg.plans import driver  # isort: skip
 from rtseg.plans.engine import deserialise  # isort: skip
 from rtseg.plans.execution import Execution  # isort: skip
 from rtseg.plans.make import Check  # isort: skip
-from tests.plans.fakes import FakeEngine, HostDevice, install  # isort: skip
+from tests.plans.fakes import FakeEngine, install  # isort: skip
 
 OTHER = (96, 32)
 
@@ -69,6 +72,7 @@ class TestWithoutADriver:
         assert "no NVIDIA driver here" in entry["detail"]
 
 
+@pytest.mark.gpu
 def test_a_plan_runs_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, spec = small(tmp_path)
     sizes = (Profile.fixed(SIZE), Profile((32, 32), (64, 64), (96, 96)))
@@ -84,7 +88,8 @@ def test_a_plan_runs_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(BackendError, match=r"takes 64x96.32x32-64x64-96x96, got 128x128: build one for that size"):
             backend.submit(image((128, 128)))
     assert len(loaded) == 1
-    assert [profile for profile, _ in loaded[0].runs] == [0, 1, 1, 0]
+    # The first run of a size is to warm up.
+    assert [profile for profile, _ in loaded[0].runs] == [0, 0, 1, 1, 1, 1, 0]
     with pytest.raises(BackendError, match="is a plan in fp32, not in fp16"):
         open_backend("tensorrt", str(out), precision="fp16")
     with pytest.raises(ConfigError, match="has its spec in its sidecar"):
@@ -93,6 +98,7 @@ def test_a_plan_runs_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         open_backend("openvino", str(out))
 
 
+@pytest.mark.gpu
 def test_plan_built_ahead_is_used_for_every_size_it_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -108,6 +114,7 @@ def test_plan_built_ahead_is_used_for_every_size_it_serves(
     assert len(loaded) == 2
 
 
+@pytest.mark.gpu
 def test_a_plan_that_does_not_load_is_built_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -125,6 +132,7 @@ def test_a_plan_that_does_not_load_is_built_again(
         backend.prepare(SIZE)
 
 
+@pytest.mark.gpu
 def test_a_plan_is_tried_on_the_gpu_before_it_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -146,25 +154,48 @@ def test_a_plan_is_tried_on_the_gpu_before_it_is_accepted(
     assert len(list(Path("engines/net").glob("*.plan"))) == 2
 
 
-def test_a_steady_run_allocates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.gpu
+def test_a_steady_run_allocates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Any) -> None:
     path, spec = small(tmp_path)
     install(monkeypatch)
     with tensorrt.TensorRTBackend(path, spec, precision="fp32", depth=2) as backend:
-        device = backend._gpu
-        assert isinstance(device, HostDevice)
         for index in range(12):
             if index == 4:
-                before = device.allocations
+                before = emulator.counters()
             backend.submit(image(SIZE, index))
             np.testing.assert_allclose(backend.collect(), reference(image(SIZE, index)), atol=1e-4)
-        assert device.allocations == before
+        after = emulator.counters()
+        for name in ("allocations", "pinned", "events", "streams"):
+            assert after[name] == before[name], name
+    after = emulator.counters()
+    assert [after[name] for name in ("device_bytes", "pinned", "events", "streams", "contexts")] == [0] * 5
 
 
+@pytest.mark.gpu
+def test_frames_stay_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frame's graph around TensorRT's network gives the labels of the host's path."""
+    path, spec = small(tmp_path)
+    install(monkeypatch)
+    frames = np.random.default_rng(0).integers(0, 256, (5, 48, 70, 3), np.uint8)
+    with (
+        tensorrt.TensorRTBackend(path, spec, precision="fp32", depth=2) as backend,
+        DeviceSegmenter(backend, backend.lanes, size=SIZE) as segmenter,
+    ):
+        found = [segmenter(frame) for frame in frames]
+    host = Segmenter(NullBackend(None, spec, answer=lambda tensor: reference(tensor).astype(np.float32)), size=SIZE)
+    for frame, labels in zip(frames, found, strict=True):
+        np.testing.assert_array_equal(labels, host(frame))
+
+
+@pytest.mark.gpu
 def test_engine_that_is_not_what_its_sidecar_says(tmp_path: Path) -> None:
     _, spec = small(tmp_path)
     for engine in (FakeEngine(profiles=2), FakeEngine(names=("pixels", "other"))):
-        with pytest.raises(BackendError, match="is not what its sidecar says: build it again"):
-            Execution(engine, [Profile.fixed(SIZE)], spec, HostDevice())  # type: ignore[arg-type]
+        with (
+            driver.open_gpu() as opened,
+            pytest.raises(BackendError, match="is not what its sidecar says: build it again"),
+        ):
+            Execution(engine, [Profile.fixed(SIZE)], spec, opened)  # type: ignore[arg-type]
 
 
 def test_bf16(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ typedef struct CUevent_st *CUevent;
 typedef struct CUgraph_st *CUgraph;
 typedef struct CUgraphExec_st *CUgraphExec;
 typedef struct CUgraphNode_st *CUgraphNode;
+typedef void(CUDAAPI *CUhostFn)(void *data);
 typedef struct CUarray_st *CUarray;
 typedef struct CUctxCreateParams_st CUctxCreateParams;
 

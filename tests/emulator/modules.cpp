@@ -216,3 +216,20 @@ API cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsign
     node.work = [launch] { return run_launch(launch); };
     return submit(stream, std::move(node));
 }
+
+// A function of the program in the order of a stream: what tests put in the place of a library's network.
+API cuLaunchHostFunc(CUstream handle, CUhostFn function, void *data)
+{
+    ENTER;
+    CUstream stream = find_stream(handle);
+    if (!stream)
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (!function)
+        return CUDA_ERROR_INVALID_VALUE;
+    Node node;
+    node.work = [function, data] {
+        function(data);
+        return CUDA_SUCCESS;
+    };
+    return submit(stream, std::move(node));
+}

@@ -1,4 +1,7 @@
-"""A GPU made of host memory and an engine made of NumPy: the inference half of TensorRT without a driver."""
+"""An engine made of NumPy, run in the order of a stream by the emulated driver: TensorRT's inference half without it.
+
+TensorRT's own `Runtime` must never be made on the emulated driver, which has none of what it needs.
+"""
 
 from __future__ import annotations
 
@@ -10,80 +13,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtseg.plans import build, engine, make
-from rtseg.plans.driver import Gpu
+from rtseg.plans import engine
+from rtseg.plans.driver import check, driver
 from rtseg.plans.library import trt
 from tests.onnx_models import reference
 
 Network = Callable[[NDArray[Any]], NDArray[Any]]
-GPU = Gpu(0, "NVIDIA GeForce RTX 4090", (8, 9))
-
-
-class HostDevice:
-    """Runs at once what a GPU would queue; counts what is allocated."""
-
-    def __init__(self, device: str | None = None) -> None:
-        self.name, self.stream = "cuda:0", 7
-        self.memory: dict[int, NDArray[np.uint8]] = {}
-        self.allocations = 0
-        self.closed = False
-
-    def __enter__(self) -> HostDevice:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()
-
-    def activate(self) -> None:
-        assert not self.closed
-
-    def allocate(self, size: int) -> int:
-        array = np.full(size, 0xA5, np.uint8)
-        self.memory[array.ctypes.data] = array
-        self.allocations += 1
-        return array.ctypes.data
-
-    def free(self, address: int) -> None:
-        del self.memory[address]
-
-    def pinned(self, size: int) -> NDArray[np.uint8]:
-        self.allocations += 1
-        array = np.empty(size, np.uint8)
-        self.memory[array.ctypes.data] = array
-        return array
-
-    def unpin(self, array: NDArray[np.uint8]) -> None:
-        del self.memory[array.ctypes.data]
-
-    def upload(self, address: int, array: NDArray[Any]) -> None:
-        assert array.nbytes <= self.memory[address].nbytes
-        ctypes.memmove(address, array.ctypes.data, array.nbytes)
-
-    def download(self, array: NDArray[Any], address: int) -> None:
-        assert array.nbytes <= self.memory[address].nbytes
-        ctypes.memmove(array.ctypes.data, address, array.nbytes)
-
-    def record(self) -> str:
-        return "event"
-
-    def wait(self, event: Any) -> None:
-        assert event == "event"
-
-    def close(self) -> None:
-        assert not self.memory, "an execution left its buffers behind"
-        self.closed = True
+HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class FakeContext:
-    """An execution context that computes `network` on the buffers it was given."""
+    """An execution context that computes `network` on the buffers it was given, when its stream gets there."""
 
     def __init__(self, owner: FakeEngine) -> None:
         self._owner, self._shape, self._at = owner, (0,), dict[str, int]()
+        self._kept: list[Any] = []
         self.profile = 0
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
         self.profile = index
-        return stream == 7 and index < self._owner.num_optimization_profiles
+        return index < self._owner.num_optimization_profiles
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._shape = shape
@@ -98,12 +47,18 @@ class FakeContext:
 
     def execute_async_v3(self, stream: int) -> bool:
         source, target = (self._at[name] for name in self._owner.names)
-        size = int(np.prod(self._shape))
-        tensor = np.frombuffer((ctypes.c_float * size).from_address(source), np.float32).reshape(self._shape)
-        answer = self._owner.network(tensor).astype(np.float32)
-        ctypes.memmove(target, np.ascontiguousarray(answer).ctypes.data, answer.nbytes)
-        self._owner.runs.append((self.profile, self._shape))
-        return stream == 7
+        shape, profile, owner = self._shape, self.profile, self._owner
+
+        def run(_: int | None) -> None:
+            tensor = np.frombuffer((ctypes.c_float * int(np.prod(shape))).from_address(source), np.float32)
+            answer = np.ascontiguousarray(owner.network(tensor.reshape(shape)), np.float32)
+            ctypes.memmove(target, answer.ctypes.data, answer.nbytes)
+            owner.runs.append((profile, shape))
+
+        function = HOST_FUNCTION(run)
+        self._kept.append(function)  # a graph calls it for as long as it is launched
+        check(driver().cuLaunchHostFunc(ctypes.c_void_p(stream), function, None), "cuLaunchHostFunc")
+        return True
 
 
 class FakeEngine:
@@ -113,6 +68,7 @@ class FakeEngine:
         self.names, self.network = names, reference
         self.num_io_tensors, self.num_optimization_profiles = 2, profiles
         self.runs: list[tuple[int, tuple[int, ...]]] = []
+        self._contexts: list[FakeContext] = []
 
     def get_tensor_name(self, index: int) -> str:
         return self.names[index]
@@ -124,11 +80,12 @@ class FakeEngine:
         return trt.DataType.FLOAT
 
     def create_execution_context(self) -> FakeContext:
-        return FakeContext(self)
+        self._contexts.append(FakeContext(self))
+        return self._contexts[-1]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[FakeEngine]:
-    """Put the fakes in the place of driver, device and runtime; returns the engines that are loaded, as they are."""
+    """Put fake engines in the place of the runtime; returns those that are loaded, as they are."""
     from rtseg.backends import tensorrt
 
     loaded: list[FakeEngine] = []
@@ -138,17 +95,6 @@ def install(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[FakeEngine]
         loaded.append(FakeEngine(**options))
         return loaded[-1], ""
 
-    def gpu(device: str | None = None) -> Gpu:
-        from rtseg.errors import BackendError
-
-        if device not in (None, "cuda", "cuda:0"):
-            raise BackendError(f"TensorRT has no device '{device}' here (devices: cuda:0)")
-        return GPU
-
-    monkeypatch.setattr(tensorrt, "gpu", gpu)
-    monkeypatch.setattr(tensorrt, "CudaDevice", HostDevice)
     monkeypatch.setattr(tensorrt, "deserialise", deserialise)
-    for module in (build, make):
-        monkeypatch.setattr(module, "gpu", gpu)
     monkeypatch.setattr(engine, "deserialise", deserialise)
     return loaded
