@@ -25,6 +25,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+chosen = "none"
+"""What `--gpu` said."""
+
+
+def skip_without() -> None:
+    """Skip the calling module where PyCUDA cannot be imported: the first line of modules whose tests all need a GPU."""
+    reason = SKIPPED if chosen == "none" else missing(chosen)
+    if reason is not None:
+        pytest.skip(reason, allow_module_level=True)
+
+
 def missing(gpu: str) -> str | None:
     """Why tests cannot run on that GPU here, in words that name what to install."""
     if importlib.util.find_spec("pycuda") is None:
@@ -35,7 +46,8 @@ def missing(gpu: str) -> str | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    gpu = config.getoption("--gpu")
+    global chosen
+    chosen = gpu = config.getoption("--gpu")
     if gpu == "real":
         try:
             ctypes.CDLL("libcuda.so.1")

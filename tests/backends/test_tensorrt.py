@@ -17,7 +17,6 @@ from tests.plans.rtx import SIZE, Profile, small
 
 from rtseg.backends import tensorrt  # isort: skip - tests.plans.rtx skips where there is no TensorRT
 from rtseg.backends.null import NullBackend  # isort: skip
-from rtseg.device.segmenter import DeviceSegmenter  # isort: skip
 from rtseg.plans import build as building  # isort: skip
 from rtseg.segmenter import Segmenter  # isort: skip
 from rtseg.plans import driver  # isort: skip
@@ -174,6 +173,8 @@ def test_a_steady_run_allocates_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.gpu
 def test_frames_stay_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The frame's graph around TensorRT's network gives the labels of the host's path."""
+    from rtseg.device.segmenter import DeviceSegmenter  # which imports PyCUDA
+
     path, spec = small(tmp_path)
     install(monkeypatch)
     frames = np.random.default_rng(0).integers(0, 256, (5, 48, 70, 3), np.uint8)

@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtseg.backends.null import NullBackend
-from rtseg.device.render import DeviceRenderer
-from rtseg.device.segmenter import DeviceSegmenter
-from rtseg.device.track import GPU_STAGES
-from rtseg.errors import BackendError, ModelError
-from rtseg.inks import Inks
-from rtseg.palette import resolve_palette
-from rtseg.render import Hud, Renderer
-from rtseg.segmenter import Segmenter
-from rtseg.view import View
-from tests.device.lanes import CLASSES, SPEC, BlockBackend
+from tests import gpu
+
+gpu.skip_without()
+
+from rtseg.backends.null import NullBackend  # noqa: E402
+from rtseg.device.render import DeviceRenderer  # noqa: E402
+from rtseg.device.segmenter import DeviceSegmenter  # noqa: E402
+from rtseg.device.track import GPU_STAGES  # noqa: E402
+from rtseg.errors import BackendError, ModelError  # noqa: E402
+from rtseg.inks import Inks  # noqa: E402
+from rtseg.palette import resolve_palette  # noqa: E402
+from rtseg.render import Hud, Renderer  # noqa: E402
+from rtseg.segmenter import Segmenter  # noqa: E402
+from rtseg.view import View  # noqa: E402
+from tests.device.lanes import CLASSES, SPEC, BlockBackend  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 ALL = frozenset({"overlay", "labels", "confidence", "areas"})
