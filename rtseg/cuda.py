@@ -7,6 +7,7 @@ PyCUDA has no graphs and hides an event's handle: those few calls go to the driv
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -47,6 +48,18 @@ def _named(device: str, asked: int | None = None) -> Iterator[None]:
         ) from exc
     except cuda.Error as exc:
         raise BackendError(f"{device}: {' '.join(str(exc).split())}; see docs/gpu.md") from exc
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's garbage collector, which may free device memory in the middle of a capture and so break it."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def _call(name: str, *arguments: Any) -> None:
@@ -135,7 +148,7 @@ class Graph:
             self._exec = None
 
     def _finish(self, stream: Stream) -> None:
-        """End the capture and make it launchable; destroy what was recorded where it is `broken`."""
+        """End the capture and make what was recorded launchable."""
         graph, made = ctypes.c_void_p(), ctypes.c_void_p()
         _call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(graph))
         try:
@@ -341,7 +354,9 @@ class Device:
     def function(self, kernel: str) -> Any:
         """A kernel of kernels.cu as PyCUDA's function, compiled for this GPU on first use."""
         if self._module is None:
-            self._module = self.module(compiled(self.capability))
+            version = ctypes.c_int()
+            _call("cuDriverGetVersion", ctypes.byref(version))
+            self._module = self.module(compiled(self.capability, cuda=version.value // 1000))
         if kernel not in self._functions:
             with _named(self.name):
                 self._functions[kernel] = self._module.get_function(kernel)
@@ -360,16 +375,17 @@ class Device:
         something in the block cannot be recorded.
         """
         graph = Graph()
-        _call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), ctypes.c_int(THREAD_LOCAL))
-        try:
-            yield graph
-        except BaseException:
-            broken = ctypes.c_void_p()
-            driver().cuStreamEndCapture(ctypes.c_void_p(stream.handle), ctypes.byref(broken))
-            if broken:
-                driver().cuGraphDestroy(broken)
-            raise
-        graph._finish(stream)
+        with _uncollected():
+            _call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), ctypes.c_int(THREAD_LOCAL))
+            try:
+                yield graph
+            except BaseException:
+                broken = ctypes.c_void_p()
+                driver().cuStreamEndCapture(ctypes.c_void_p(stream.handle), ctypes.byref(broken))
+                if broken:
+                    driver().cuGraphDestroy(broken)
+                raise
+            graph._finish(stream)
 
     def close(self) -> None:
         """Wait for the GPU and give everything back; a second time does nothing."""

@@ -100,6 +100,8 @@ def open_backend(
     for candidate, place in AUTO:
         try:
             _check_driver(place)
+            if place == "cuda":
+                registry.require("pycuda", "keeping frames on the GPU", "gpu")
             backend = _open(candidate, path, spec, place, options)
         except (BackendError, MissingExtra) as exc:
             reasons.append(f"{candidate}{f' on {place}' if place else ''}: {exc}")

@@ -72,50 +72,62 @@ class Usage:
     shared: int
 
 
-def compilers() -> tuple[Compiler, ...]:
-    """The compilers that are installed, the first choice first."""
-    found: list[Compiler] = []
-    if _nvrtc_file() is not None:
+def compilers(cuda: int | None = None) -> tuple[Compiler, ...]:
+    """The compilers that are installed, the first choice first.
+
+    `cuda` is the major version of CUDA that the driver has: NVRTC of a later one makes code that it may not load, so
+    nvcc then comes first.
+    """
+    file, found = _nvrtc_file(cuda), list[Compiler]()
+    if file is not None:
         found.append("nvrtc")
     if shutil.which("nvcc"):
-        found.append("nvcc")
+        found.insert(0 if file is not None and cuda is not None and _major(file) > cuda else len(found), "nvcc")
     return tuple(found)
 
 
-def compiled(capability: tuple[int, int], *, source: Path | None = None, folder: Path | None = None) -> bytes:
+def compiled(
+    capability: tuple[int, int], *, cuda: int | None = None, source: Path | None = None, folder: Path | None = None
+) -> bytes:
     """The code of `source` (kernels.cu) for a GPU of a compute capability, for example (9, 0): cubin, or PTX for a GPU
-    that is newer than the compiler.
+    that is newer than the compiler. `cuda` is the major version of the driver's CUDA.
 
     It is compiled (seconds) only if it is not in `folder`, which is `~/.cache/rtseg/kernels` unless given. A folder
     that cannot be written to only costs the time again. Errors: MissingExtra without a compiler, CompileError.
     """
     folder, source = folder or cache_folder().with_name("kernels"), source or SOURCE
     own = f"sm_{capability[0]}{capability[1]}"
-    name = own if _kept(folder, own, source).is_file() else target(capability)
+    name = own if _kept(folder, own, source).is_file() else target(capability, cuda)
     path = _kept(folder, name, source)
     if path.is_file() and (image := path.read_bytes()):
         return image
-    image = build(name, source=source).image
+    image = build(name, source=source, cuda=cuda).image
     _write(path, image)
     return image
 
 
 def build(
-    architecture: str, compiler: Compiler | None = None, *, source: Path | None = None, strict: bool = False
+    architecture: str,
+    compiler: Compiler | None = None,
+    *,
+    cuda: int | None = None,
+    source: Path | None = None,
+    strict: bool = False,
 ) -> Compiled:
     """Compile for `sm_90` (a cubin), `compute_90` (PTX) or any other; `strict`: warnings are errors."""
-    available = compilers()
+    available = compilers(cuda)
     if compiler is None and not available:
         raise MissingExtra(f"the CUDA kernels need a compiler: {INSTALL}")
     if compiler is not None and compiler not in available:
         raise MissingExtra(f"{compiler} is not installed; {INSTALL}")
-    run = _build_nvrtc if (compiler or available[0]) == "nvrtc" else _build_nvcc
-    return run(source or SOURCE, architecture, strict)
+    if (compiler or available[0]) == "nvcc":
+        return _build_nvcc(source or SOURCE, architecture, strict)
+    return _build_nvrtc(source or SOURCE, architecture, strict, cuda)
 
 
-def target(capability: tuple[int, int]) -> str:
+def target(capability: tuple[int, int], cuda: int | None = None) -> str:
     """What to compile for: the GPU's own architecture where the compiler knows it, else PTX of the newest one."""
-    number, known = capability[0] * 10 + capability[1], _known()
+    number, known = capability[0] * 10 + capability[1], _known(cuda)
     if not known or number in known:
         return f"sm_{number}"
     older = [other for other in known if other < number]
@@ -174,14 +186,21 @@ def _fail(source: Path, architecture: str, compiler: str, log: str) -> CompileEr
     return CompileError(f"{source.name} does not compile for {architecture} with {compiler}: {first}")
 
 
-def _nvrtc_file() -> Path | None:
-    """The library in pip's packages (CUDA 13's nvidia/cu13/lib, CUDA 12's nvidia/cuda_nvrtc/lib), else the system's."""
+def _major(file: Path) -> int:
+    """The CUDA version in the name of a library: 13 of libnvrtc.so.13."""
+    last = file.name.rsplit(".", 1)[-1]
+    return int(last) if last.isdecimal() else 0
+
+
+def _nvrtc_file(cuda: int | None = None) -> Path | None:
+    """The library in pip's packages (CUDA 13's nvidia/cu13/lib, CUDA 12's nvidia/cuda_nvrtc/lib), else the system's:
+    the newest that is not newer than the driver's `cuda`, else the newest."""
     spec = importlib.util.find_spec("nvidia")
     for root in spec.submodule_search_locations or [] if spec else []:
         files = [*Path(root).glob("cu*/lib/libnvrtc.so.*"), *Path(root).glob("cuda_nvrtc/lib/libnvrtc.so.*")]
         files = [file for file in files if ".alt." not in file.name]
         if files:
-            return max(files, key=lambda file: int(file.name.rsplit(".", 1)[-1]))
+            return max(files, key=lambda file: (cuda is None or _major(file) <= cuda, _major(file)))
     name = ctypes.util.find_library("nvrtc")
     return Path(name) if name else None
 
@@ -209,8 +228,8 @@ def _text(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> bytes:
     return content.raw[: size.value]
 
 
-def _build_nvrtc(path: Path, architecture: str, strict: bool) -> Compiled:
-    file = _nvrtc_file()
+def _build_nvrtc(path: Path, architecture: str, strict: bool, cuda: int | None) -> Compiled:
+    file = _nvrtc_file(cuda)
     assert file is not None
     library, program = _nvrtc(file), ctypes.c_void_p()
     major, minor = ctypes.c_int(), ctypes.c_int()
@@ -251,10 +270,10 @@ def _build_nvcc(source: Path, architecture: str, strict: bool) -> Compiled:
         return Compiled(path.read_bytes(), "nvcc", log)
 
 
-def _known() -> frozenset[int]:
+def _known(cuda: int | None = None) -> frozenset[int]:
     """The architectures that the first compiler can compile for, as 90 for sm_90; none if it does not tell."""
-    file = _nvrtc_file()
-    if file is None:
+    file = _nvrtc_file(cuda)
+    if file is None or compilers(cuda)[:1] == ("nvcc",):
         return frozenset(int(n) for n in re.findall(r"compute_(\d+)", _nvcc(["--list-gpu-arch"]).stdout))
     library, count = _nvrtc(file), ctypes.c_int()
     _checked(library, "nvrtcGetNumSupportedArchs", ctypes.byref(count))

@@ -123,3 +123,22 @@ def test_a_gpu_newer_than_the_compiler_gets_ptx(small: Path, tmp_path: Path) -> 
     assert b".visible .entry one" in compiled((99, 0), folder=tmp_path / "cache")
     with pytest.raises(CompileError, match=r"compute capability 3\.5 is older"):
         target((3, 5))
+
+
+def test_a_compiler_that_is_newer_than_the_driver_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cu13/lib/libnvrtc.so.13", "cuda_nvrtc/lib/libnvrtc.so.12", "cuda_nvrtc/lib/libnvrtc.alt.so.12"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(compilation.importlib.util, "find_spec", lambda name: found)
+    monkeypatch.setattr(compilation.shutil, "which", lambda name: f"/usr/bin/{name}")
+    for driver, name in (
+        (None, "libnvrtc.so.13"),
+        (13, "libnvrtc.so.13"),
+        (12, "libnvrtc.so.12"),
+        (14, "libnvrtc.so.13"),
+    ):
+        assert compilation._nvrtc_file(driver).name == name
+        assert compilers(driver) == ("nvrtc", "nvcc")
+    (tmp_path / "cuda_nvrtc/lib/libnvrtc.so.12").unlink()
+    assert compilers(12) == ("nvcc", "nvrtc")
