@@ -272,8 +272,10 @@ def _build_nvcc(source: Path, architecture: str, strict: bool) -> Compiled:
 
 def _known(cuda: int | None = None) -> frozenset[int]:
     """The architectures that the first compiler can compile for, as 90 for sm_90; none if it does not tell."""
-    file = _nvrtc_file(cuda)
-    if file is None or compilers(cuda)[:1] == ("nvcc",):
+    file, first = _nvrtc_file(cuda), compilers(cuda)[:1]
+    if not first:
+        return frozenset()  # which `build` then says
+    if file is None or first == ("nvcc",):
         return frozenset(int(n) for n in re.findall(r"compute_(\d+)", _nvcc(["--list-gpu-arch"]).stdout))
     library, count = _nvrtc(file), ctypes.c_int()
     _checked(library, "nvrtcGetNumSupportedArchs", ctypes.byref(count))

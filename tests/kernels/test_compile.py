@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_kept_by_source_and_architecture(small: Path, tmp_path: Path, monkeypatc
     small.write_text(small.read_text().replace("= 1", "= 2"))
     assert compiled((9, 0), folder=folder) != first
     assert len(list(folder.iterdir())) == 3
-    monkeypatch.setattr(compilation, "compilers", lambda: ())
+    monkeypatch.setattr(compilation, "compilers", lambda cuda: ())
     assert compiled((9, 0), folder=folder)  # What is kept needs no compiler.
     kept.unlink()
     small.write_text(small.read_text().replace("= 2", "= 1"))
