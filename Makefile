@@ -1,5 +1,5 @@
 # make demo    run the default model on a real clip (CLIP=path for your own); writes demo/overlay.mp4 and demo/report.json
-# make test    install what the tests need and run them
+# make test    install what the tests need and run them, those of the GPU on an emulated driver
 # make test-zoo  the tests of every network, with its file and its engine (some minutes)
 # make lint    format, lint and type checks
 # make bench   measure the stages beside what a user would otherwise write; writes docs/bench/ and the README's figures
@@ -27,13 +27,19 @@ $(VENV)/dev.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) -e '.[dev,demo]'
 	@touch $@
 
+# The GPU tests run on an emulated driver, with PyCUDA itself.
+$(VENV)/gpu.stamp: $(VENV)/dev.stamp tools/install_pycuda.py
+	$(BIN)/python tools/install_pycuda.py --if-possible
+	@touch $@
+
 demo: $(VENV)/demo.stamp
 	@mkdir -p demo
 	@clip='$(CLIP)'; [ -n "$$clip" ] || clip=$$($(BIN)/python tools/demo_clip.py); \
 	$(BIN)/rtseg run "$$clip" demo/overlay.mp4 --legend --hud --report demo/report.json
 
-test: $(VENV)/dev.stamp
+test: $(VENV)/gpu.stamp
 	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest --gpu emulated -m "gpu and not slow"
 
 test-zoo: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow --durations=10

@@ -39,7 +39,7 @@ def skip_without() -> None:
 def missing(gpu: str) -> str | None:
     """Why tests cannot run on that GPU here, in words that name what to install."""
     if importlib.util.find_spec("pycuda") is None:
-        return "needs PyCUDA: tools/install_pycuda.sh, or make test on a machine with the CUDA toolkit"
+        return "needs PyCUDA (python tools/install_pycuda.py, or make test)"
     if gpu == "emulated" and shutil.which("g++") is None:
         return "needs g++ for the emulated driver (apt-get install g++)"
     return None

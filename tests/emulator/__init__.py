@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.compiling import shared_library
-from tests.emulator.headers import headers
 
 __all__ = ["add_kernels", "counters", "fault", "load", "reset", "set_capability", "set_delay", "set_memory"]
 
@@ -29,10 +28,8 @@ MAJOR, MINOR = 75, 76
 @cache
 def load() -> Any:
     """The driver, compiled on first use (about three seconds); again and again the same one."""
-    folder = headers()
-    flags = (*FLAGS, *(() if folder is None else (f"-I{folder}",)), *LINKING)
     sources = [HERE / "driver.cpp", HERE / "unsupported.cpp"]
-    library = ctypes.CDLL(str(shared_library(SONAME, sources, flags, sorted(HERE.glob("*.[ch]*")))), ctypes.RTLD_GLOBAL)
+    library = ctypes.CDLL(str(shared_library(SONAME, sources, (*FLAGS, *LINKING), OTHERS)), ctypes.RTLD_GLOBAL)
     library.emulator_set_delay.argtypes = [ctypes.c_uint64, ctypes.c_uint]
     library.emulator_set_memory.argtypes = [ctypes.c_uint64]
     library.emulator_add_kernels.argtypes, library.emulator_add_kernels.restype = [ctypes.c_char_p], ctypes.c_char_p

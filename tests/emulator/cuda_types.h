@@ -1,5 +1,5 @@
-// The part of cuda.h that the emulator needs, for machines without the CUDA toolkit; names and numbers are those of
-// cuda.h, which is included in its place where there is one.
+// The part of cuda.h that the emulator needs, so that it needs no CUDA toolkit. Where there is one, a test compiles the
+// emulator with cuda.h itself.
 
 #pragma once
 

@@ -24,9 +24,15 @@ NO(cuTexRefSetFlags) NO(cuTexRefSetFormat)
 // NVRTC asks for these to find the driver's cache of compiled kernels, and does without.
 NO(cuGetExportTable) NO(cuGetProcAddress_v2)
 
-// An older name, for programs that look it up by themselves.
+// Older names of two functions, for programs that were compiled for CUDA 12 or look them up by themselves.
 extern "C" int cuEventElapsedTime_v2(float *, void *, void *);
 extern "C" int cuEventElapsedTime(float *milliseconds, void *start, void *end)
 {
     return cuEventElapsedTime_v2(milliseconds, start, end);
+}
+
+extern "C" int cuCtxCreate_v4(void *, void *, unsigned, int);
+extern "C" int cuCtxCreate_v2(void *context, unsigned flags, int device)
+{
+    return cuCtxCreate_v4(context, nullptr, flags, device);
 }
