@@ -38,7 +38,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/rtseg run "$$clip" demo/overlay.mp4 --legend --hud --report demo/report.json
 
 test: $(VENV)/gpu.stamp
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not gpu"
 	$(BIN)/python -m pytest --gpu emulated -m "gpu and not slow"
 
 test-zoo: $(VENV)/dev.stamp

@@ -323,8 +323,10 @@ class Device:
         """A copy of a contiguous array on the device, complete on return."""
         memory = self.empty(array.nbytes)
         if array.nbytes:
-            with _named(self.name):
-                cuda.memcpy_htod(memory.address, np.ascontiguousarray(array))
+            # A plain cuMemcpyHtoD of pageable memory may return before the bytes have arrived, and other streams than
+            # the default one do not wait for them.
+            self.copy_in(memory.address, np.ascontiguousarray(array), self._own)
+            self._own.synchronize()
         return memory
 
     def download(self, memory: Memory, out: NDArray[Any]) -> None:

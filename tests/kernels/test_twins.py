@@ -1,4 +1,4 @@
-"""kernels.cu, run on the CPU, against kernels/cpu.py: the same bits, from every kernel, in any order of threads."""
+"""kernels.cu, on the CPU or a GPU, against kernels/cpu.py: the same bits, by every kernel, in any order of threads."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from rtseg.kernels import cpu, pixels, plans
 from rtseg.kernels.cuda import Kernels
 from rtseg.kernels.plans import Drawing, Plane
 from rtseg.spec import ModelSpec
+from tests import gpu
 from tests.kernels.conftest import twin
 from tests.kernels.host import HostDevice, library
 
+ON_GPU = gpu.chosen != "none"
+pytestmark = [pytest.mark.gpu] if ON_GPU else []
+WAYS = ("gpu", "gpu-pixels") if ON_GPU else ("host", "host-pixels", "host-backwards", "host-pixels-backwards")
 quick = settings(deadline=None, derandomize=True, max_examples=50)
 seeds = st.integers(0, 2**32 - 1)
 frames = st.tuples(st.integers(1, 80), st.integers(1, 300))
 networks = st.tuples(st.integers(1, 50), st.integers(1, 290))
 grids = st.tuples(st.integers(1, 13), st.integers(1, 21))
 modes = st.sampled_from(["letterbox", "stretch", "crop"])
-WAYS = ("host", "host-pixels", "host-backwards", "host-pixels-backwards")
 COLORS = np.random.default_rng(0).integers(0, 256, (256, 3), dtype=np.uint8)
 ALPHA = np.random.default_rng(1).integers(0, 256, 256).astype(np.uint8)
 
@@ -50,8 +53,8 @@ def labels_agree(way: str, logits: Any, size: tuple[int, int], *, confidence: bo
     same(found, cpu.labels(logits, size, confidence=expected_level, **options))
     if confidence:
         same(level, expected_level)
-    assert isinstance(kernels.device, HostDevice)
-    return kernels.device.launched[-1]
+    launched: list[str] = kernels.device.launched  # type: ignore[attr-defined]
+    return launched[-1]
 
 
 def test_structs_are_those_of_the_source() -> None:
@@ -105,7 +108,7 @@ def test_preprocess(
 def test_preprocess_far_from_usual(frame: tuple[int, int], network: tuple[int, int], mode: Any) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*frame, 3), dtype=np.uint8)
     place = fit(frame, network, mode)
-    same(twin("host").preprocess(image, spec(), place), cpu.preprocess(image, spec(), place))
+    same(twin(WAYS[0]).preprocess(image, spec(), place), cpu.preprocess(image, spec(), place))
 
 
 def spaced(array: Any, pad: int) -> Any:
@@ -138,7 +141,7 @@ def test_pixel_formats_with_any_pitch(
     shape = {"bgr8": (3,), "rgb8": (3,), "bgra8": (4,), "mono8": ()}[name]
     image = np.random.default_rng(seed).integers(0, 256, (*frame, *shape), dtype=np.uint8)
     model, place = spec(channels=channels, dtype="float16"), fit(frame, network, mode)
-    found = twin("host").preprocess_picture(pitched(image, pad), name, model, place)
+    found = twin(WAYS[0]).preprocess_picture(pitched(image, pad), name, model, place)
     same(found, cpu.preprocess(pixels.to_bgr(image, name), model, place))
 
 
@@ -158,7 +161,7 @@ def test_nv12_of_even_and_odd_sizes(
     luma = rng.integers(0, 256, frame, dtype=np.uint8)
     chroma = rng.integers(0, 256, ((frame[0] + 1) // 2, (frame[1] + 1) // 2, 2), dtype=np.uint8)
     place = fit(frame, network)
-    found = twin("host").preprocess_picture(
+    found = twin(WAYS[0]).preprocess_picture(
         pitched(luma, pad), "nv12", spec(), place, chroma=pitched(chroma, 2 * pad), matrix=matrix, full_range=full
     )
     same(found, cpu.preprocess(pixels.nv12_to_bgr(luma, chroma, matrix, full), spec(), place))
@@ -313,7 +316,7 @@ def test_labels_and_overlay_in_one_launch(
 def test_thick_contours_are_a_launch_of_their_own() -> None:
     logits, image = np.zeros((2, 4, 4), np.float32), np.zeros((20, 20, 3), np.uint8)
     with pytest.raises(ConfigError, match="thickness is 9, expected 1 to 8 pixels in one launch with labels"):
-        twin("host").labels_and_overlay(logits, image, line=(COLORS, ALPHA), thickness=9)
+        twin(WAYS[0]).labels_and_overlay(logits, image, line=(COLORS, ALPHA), thickness=9)
 
 
 @quick
