@@ -34,6 +34,17 @@ UNBLOCKED, UNTIMED, EXTERNAL, THREAD_LOCAL = 1, 2, 1, 1
 """CU_STREAM_NON_BLOCKING, CU_EVENT_DISABLE_TIMING, CU_EVENT_RECORD_EXTERNAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL."""
 
 
+ADVICE = {
+    "illegal": "a kernel left its memory: please report it, with what compute-sanitizer says",
+    "no kernel image": "the kernels on disk are for another GPU: delete ~/.cache/rtseg/kernels",
+    "unsupported toolchain": "NVRTC is newer than the driver: pip install nvidia-cuda-nvrtc-cu12, or update the driver",
+    "PTX": "NVRTC is newer than the driver: pip install nvidia-cuda-nvrtc-cu12, or update the driver",
+    "capturing": "something waited or allocated while a frame was recorded: please report it",
+    "launch timed out": "the display's watchdog ended a kernel: use a GPU that drives no display, or a smaller --size",
+}
+"""What to do about an error, by a part of its text."""
+
+
 @contextmanager
 def _named(device: str, asked: int | None = None) -> Iterator[None]:
     """PyCUDA's errors as BackendError: they name the call; of memory, what was asked for and what is free."""
@@ -47,7 +58,9 @@ def _named(device: str, asked: int | None = None) -> Iterator[None]:
             "--size or --depth, or end other programs on the GPU"
         ) from exc
     except cuda.Error as exc:
-        raise BackendError(f"{device}: {' '.join(str(exc).split())}; see docs/gpu.md") from exc
+        text = " ".join(str(exc).split())
+        advice = next((advice for part, advice in ADVICE.items() if part in text), "see docs/gpu.md")
+        raise BackendError(f"{device}: {text}: {advice}") from exc
 
 
 @contextmanager
