@@ -103,9 +103,16 @@ struct CUgraphExec_st {
     MarkPtr last;
 };
 
+// What a module says about a kernel: the size of its parameter, -1 where it does not, and its __launch_bounds__.
+struct Limits {
+    int size = -1;
+    unsigned threads = 1024;
+};
+typedef std::map<std::string, Limits> Kernels;
+
 struct CUmod_st {
     CUcontext context;
-    std::set<std::string> kernels;
+    Kernels kernels;
     std::vector<CUfunction> functions;
 };
 
@@ -119,7 +126,7 @@ struct CUfunc_st {
     CUmodule module;
     std::string name;
     Library library;
-    unsigned size;  // of its parameter
+    unsigned size, threads;  // of its parameter; most threads of a block
 };
 
 enum Kind { DEVICE, PINNED, REGISTERED };
