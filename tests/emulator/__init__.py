@@ -31,7 +31,7 @@ def load() -> Any:
     """The driver, compiled on first use (about three seconds); again and again the same one."""
     sources = [HERE / "driver.cpp", HERE / "unsupported.cpp"]
     library = ctypes.CDLL(str(shared_library(SONAME, sources, (*FLAGS, *LINKING), OTHERS)), ctypes.RTLD_GLOBAL)
-    library.emulator_set_delay.argtypes = [ctypes.c_uint64, ctypes.c_uint]
+    library.emulator_set_delay.argtypes = [ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint]
     library.emulator_set_memory.argtypes = [ctypes.c_uint64]
     library.emulator_add_kernels.argtypes, library.emulator_add_kernels.restype = [ctypes.c_char_p], ctypes.c_char_p
     for name in ("emulator_counters", "emulator_fault"):
@@ -46,10 +46,10 @@ def add_kernels(path: Path) -> None:
     assert problem is None, f"{path}: {problem.decode()}"
 
 
-def set_delay(seed: int, most_us: int) -> None:
-    """Wait 0 to `most_us` microseconds, at random, before whatever a stream does; with a seed other than 0 also run the
-    threads of some launches' blocks in descending order."""
-    load().emulator_set_delay(seed, most_us)
+def set_delay(seed: int, most_us: int, least_us: int = 0) -> None:
+    """Wait `least_us` to `most_us` microseconds, at random, before whatever a stream does; with a seed other than 0
+    also run the threads of some launches' blocks in descending order."""
+    load().emulator_set_delay(seed, least_us, most_us)
 
 
 def set_attribute(which: int, value: int) -> None:

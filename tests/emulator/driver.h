@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -145,7 +146,7 @@ struct Range {
 
 struct Settings {
     uint64_t seed = 0;
-    unsigned most = 0;  // microseconds
+    unsigned least = 0, most = 0;  // microseconds
     uint64_t memory = 8ull << 30;
     std::map<int, int> attributes;  // those that tests have changed
 };
@@ -198,6 +199,8 @@ State &state();
 
 CUresult ready();   // whether this thread can use its context
 CUresult unsafe();  // whether a capture forbids synchronising or allocating now
+// Whether work on the legacy stream would have to wait for streams that are being captured.
+CUresult implicit(bool invalidate = true);
 CUcontext current();
 int attribute(int which);  // of the device
 void release_context(CUcontext context, Guard &guard);

@@ -110,8 +110,8 @@ def test_kernels_must_be_in_the_module_and_the_library(cuda: Any) -> None:
 
 
 def test_ptx_is_a_module_too(cuda: Any) -> None:
-    module = cuda.module_from_buffer(compilation.build("compute_75").image)
-    assert module.get_function("paint_labels").num_regs > 0
+    module = cuda.module_from_buffer(network.build("compute_75"))
+    assert module.get_function(network.KERNEL).num_regs > 0
 
 
 @pytest.mark.parametrize(
