@@ -144,6 +144,8 @@ struct Range {
     int users;  // copies that are under way
 };
 
+typedef std::map<uintptr_t, Range>::iterator Found;
+
 struct Settings {
     uint64_t seed = 0;
     unsigned least = 0, most = 0;  // microseconds
@@ -208,7 +210,9 @@ void release_context(CUcontext context, Guard &guard);
 CUresult fail(CUresult code, const std::string &what);  // from now on all calls fail
 void check_memory(const std::string &after);            // notices writes to guard bytes
 void check_all_freed();                                 // and those to memory after it was freed
-CUresult free_range(std::map<uintptr_t, Range>::iterator found, Guard &guard);
+CUresult free_range(Found found, Guard &guard);
+// The range that holds all of these bytes; end() where none does, and `partly` where one holds some.
+Found find_range(const void *at, size_t size, bool *partly = nullptr);
 
 CUstream find_stream(CUstream stream);  // null where there is no such stream
 MarkPtr enqueue(CUstream stream, Work work, std::vector<MarkPtr> before = {});

@@ -290,6 +290,35 @@ def test_threads_need_a_context(cuda: Any) -> None:
     assert found and "invalid device context" in found[0]
 
 
+def test_threads_at_once(cuda: Any, emulator: Any) -> None:
+    """Each with its stream and memory in one context, under random delays: no one's bytes come to another."""
+    emulator.set_delay(11, 300)
+    context, wrong, done = cuda.Context.get_current(), [], []
+
+    def work(number: int) -> None:
+        context.push()
+        stream, pinned = cuda.Stream(), cuda.pagelocked_zeros(1000, np.uint8)
+        for turn in range(25):
+            value, memory = (number * 25 + turn) % 251, cuda.mem_alloc(1000)
+            pinned[:] = value
+            cuda.memcpy_htod_async(memory, pinned, stream)
+            cuda.memset_d8_async(int(memory) + 500, value + 1, 250, stream)
+            cuda.memcpy_dtoh_async(pinned, memory, stream)
+            stream.synchronize()
+            if set(pinned[:500]) | set(pinned[750:]) != {value} or set(pinned[500:750]) != {value + 1}:
+                wrong.append((number, turn))
+        del stream, pinned, memory
+        context.pop()
+        done.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(done) == list(range(6)) and not wrong
+
+
 def test_destroyed_handles_are_errors(cuda: Any) -> None:
     stream, event = cuda.Stream(), None
     handle = ctypes.c_void_p(stream.handle)
