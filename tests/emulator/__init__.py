@@ -18,7 +18,8 @@ __all__ = ["add_kernels", "counters", "fault", "load", "reset", "set_capability"
 
 HERE = Path(__file__).parent
 SONAME = "libcuda.so.1"
-FLAGS = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-static-libstdc++", "-static-libgcc")
+FLAGS = ("-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-Wall", "-Wextra", "-Werror", "-static-libstdc++", "-static-libgcc")
+"""Without the checks of _FORTIFY_SOURCE, which take a jump from a fiber's stack to its thread's for an attack."""
 LINKING = (f"-Wl,-soname,{SONAME}", f"-Wl,--version-script={HERE / 'exports.map'}", "-ldl", "-lpthread")
 OTHERS = sorted([*HERE.glob("*.h"), *HERE.glob("*.cpp"), HERE / "exports.map"])
 MAJOR, MINOR = 75, 76
@@ -30,7 +31,7 @@ def load() -> Any:
     """The driver, compiled on first use (about three seconds); again and again the same one."""
     sources = [HERE / "driver.cpp", HERE / "unsupported.cpp"]
     library = ctypes.CDLL(str(shared_library(SONAME, sources, (*FLAGS, *LINKING), OTHERS)), ctypes.RTLD_GLOBAL)
-    library.emulator_set_delay.argtypes = [ctypes.c_uint64, ctypes.c_uint]
+    library.emulator_set_delay.argtypes = [ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint]
     library.emulator_set_memory.argtypes = [ctypes.c_uint64]
     library.emulator_add_kernels.argtypes, library.emulator_add_kernels.restype = [ctypes.c_char_p], ctypes.c_char_p
     for name in ("emulator_counters", "emulator_fault"):
@@ -45,10 +46,10 @@ def add_kernels(path: Path) -> None:
     assert problem is None, f"{path}: {problem.decode()}"
 
 
-def set_delay(seed: int, most_us: int) -> None:
-    """Wait 0 to `most_us` microseconds, at random, before whatever a stream does; with a seed other than 0 also run the
-    threads of some launches' blocks in descending order."""
-    load().emulator_set_delay(seed, most_us)
+def set_delay(seed: int, most_us: int, least_us: int = 0) -> None:
+    """Wait `least_us` to `most_us` microseconds, at random, before whatever a stream does; with a seed other than 0
+    also run the threads of some launches' blocks in descending order."""
+    load().emulator_set_delay(seed, least_us, most_us)
 
 
 def set_attribute(which: int, value: int) -> None:

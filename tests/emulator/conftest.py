@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+LIVE = ("device_bytes", "device_ranges", "pinned", "streams", "events", "graphs", "graph_execs", "modules")
 
 
 @pytest.fixture
@@ -18,11 +21,9 @@ def cuda(emulator: Any) -> Iterator[Any]:
     context.push()
     try:
         yield cuda
+        gc.collect()
+        assert {name: count for name, count in emulator.counters().items() if count and name in LIVE} == {}
     finally:
         context.pop()
         context.detach()
-    left = {name: count for name, count in emulator.counters().items() if count and name in LIVE}
-    assert not left
-
-
-LIVE = ("device_bytes", "device_ranges", "pinned", "contexts", "streams", "events", "graphs", "graph_execs", "modules")
+    assert emulator.counters()["contexts"] == 0

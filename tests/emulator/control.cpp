@@ -6,10 +6,11 @@
 
 #define CONTROL extern "C"
 
-CONTROL void emulator_set_delay(uint64_t seed, unsigned most)
+CONTROL void emulator_set_delay(uint64_t seed, unsigned least, unsigned most)
 {
     Guard guard(state().lock);
     state().settings.seed = seed;
+    state().settings.least = least;
     state().settings.most = most;
 }
 
@@ -34,6 +35,7 @@ CONTROL void emulator_reset()
     state().counters = {};
     state().sticky = CUDA_SUCCESS;
     state().fault.clear();
+    state().queues = 1;  // The delays of a test's streams do not depend on the tests before.
 }
 
 // Null, or why the library cannot be used.

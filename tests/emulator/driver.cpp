@@ -6,6 +6,7 @@
 
 #include "context.cpp"
 #include "control.cpp"
+#include "copies.cpp"
 #include "graphs.cpp"
 #include "memory.cpp"
 #include "modules.cpp"

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -103,9 +104,16 @@ struct CUgraphExec_st {
     MarkPtr last;
 };
 
+// What a module says about a kernel: the size of its parameter, -1 where it does not, and its __launch_bounds__.
+struct Limits {
+    int size = -1;
+    unsigned threads = 1024;
+};
+typedef std::map<std::string, Limits> Kernels;
+
 struct CUmod_st {
     CUcontext context;
-    std::set<std::string> kernels;
+    Kernels kernels;
     std::vector<CUfunction> functions;
 };
 
@@ -119,7 +127,7 @@ struct CUfunc_st {
     CUmodule module;
     std::string name;
     Library library;
-    unsigned size;  // of its parameter
+    unsigned size, threads;  // of its parameter; most threads of a block
 };
 
 enum Kind { DEVICE, PINNED, REGISTERED };
@@ -136,9 +144,11 @@ struct Range {
     int users;  // copies that are under way
 };
 
+typedef std::map<uintptr_t, Range>::iterator Found;
+
 struct Settings {
     uint64_t seed = 0;
-    unsigned most = 0;  // microseconds
+    unsigned least = 0, most = 0;  // microseconds
     uint64_t memory = 8ull << 30;
     std::map<int, int> attributes;  // those that tests have changed
 };
@@ -191,6 +201,8 @@ State &state();
 
 CUresult ready();   // whether this thread can use its context
 CUresult unsafe();  // whether a capture forbids synchronising or allocating now
+// Whether work on the legacy stream would have to wait for streams that are being captured.
+CUresult implicit(bool invalidate = true);
 CUcontext current();
 int attribute(int which);  // of the device
 void release_context(CUcontext context, Guard &guard);
@@ -198,7 +210,9 @@ void release_context(CUcontext context, Guard &guard);
 CUresult fail(CUresult code, const std::string &what);  // from now on all calls fail
 void check_memory(const std::string &after);            // notices writes to guard bytes
 void check_all_freed();                                 // and those to memory after it was freed
-CUresult free_range(std::map<uintptr_t, Range>::iterator found, Guard &guard);
+CUresult free_range(Found found, Guard &guard);
+// The range that holds all of these bytes; end() where none does, and `partly` where one holds some.
+Found find_range(const void *at, size_t size, bool *partly = nullptr);
 
 CUstream find_stream(CUstream stream);  // null where there is no such stream
 MarkPtr enqueue(CUstream stream, Work work, std::vector<MarkPtr> before = {});

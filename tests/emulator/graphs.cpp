@@ -23,13 +23,12 @@ CUresult unsafe()
     return result;
 }
 
-// Work on the legacy stream would have to wait for streams that are being captured.
-static CUresult implicit()
+CUresult implicit(bool invalidate)
 {
     CUresult result = CUDA_SUCCESS;
     for (CUstream stream : state().streams)
         if (stream->capture && !(stream->flags & CU_STREAM_NON_BLOCKING)) {
-            stream->capture->invalid = true;
+            stream->capture->invalid |= invalidate;
             result = CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
         }
     return result;
@@ -136,7 +135,7 @@ API cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus *status)
     if (!status)
         return CUDA_ERROR_INVALID_VALUE;
     if (stream == &state().legacy)
-        if (CUresult problem = implicit())
+        if (CUresult problem = implicit(false))
             return problem;
     *status = !stream->capture ? CU_STREAM_CAPTURE_STATUS_NONE
         : stream->capture->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
@@ -169,7 +168,7 @@ API cuGraphDestroy(CUgraph graph)
 
 API cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsigned long long)
 {
-    ENTER_UNCAPTURED;
+    ENTER;
     if (!exec)
         return CUDA_ERROR_INVALID_VALUE;
     if (!state().graphs.count(graph))

@@ -1,15 +1,35 @@
 // Modules and kernels. A module is real machine code (a cubin) or PTX: the emulator reads which kernels are in it and
 // for which GPUs it is, and runs the kernels of the same names that g++ compiled.
 
-#include <dlfcn.h>
 #include <elf.h>
+#include <setjmp.h>
+#include <signal.h>
 
 #include "driver.h"
 
 static int capability() { return 10 * attribute(75) + attribute(76); }
 
-// The kernels of a cubin: each has a section .text.NAME.
-static CUresult read_cubin(const char *image, std::set<std::string> &kernels)
+// What a section .nv.info.NAME says about its kernel: attributes of four bytes, some of which more bytes follow.
+static Limits read_limits(const char *at, size_t size)
+{
+    const int with_bytes = 4, max_threads = 0x05, parameter_size = 0x19;  // EIFMT_SVAL, EIATTR_...
+    Limits limits;
+    for (const char *end = at + size; at + 4 <= end; at += 4) {
+        uint16_t value;
+        memcpy(&value, at + 2, sizeof value);
+        if (at[1] == parameter_size)
+            limits.size = value;
+        if (at[0] != with_bytes)
+            continue;
+        if (at[1] == max_threads)
+            memcpy(&limits.threads, at + 4, sizeof limits.threads);
+        at += value;
+    }
+    return limits;
+}
+
+// The kernels of a cubin: each has sections .text.NAME and .nv.info.NAME.
+static CUresult read_cubin(const char *image, Kernels &kernels)
 {
     Elf64_Ehdr header;
     memcpy(&header, image, sizeof header);
@@ -23,14 +43,14 @@ static CUresult read_cubin(const char *image, std::set<std::string> &kernels)
     std::vector<Elf64_Shdr> sections(header.e_shnum);
     memcpy(sections.data(), image + header.e_shoff, sections.size() * sizeof(Elf64_Shdr));
     for (const Elf64_Shdr &section : sections) {
-        const char *name = image + sections[header.e_shstrndx].sh_offset + section.sh_name;
-        if (!strncmp(name, ".text.", 6))
-            kernels.insert(name + 6);
+        const char *name = image + sections[header.e_shstrndx].sh_offset + section.sh_name, *about = ".nv.info.";
+        if (!strncmp(name, about, strlen(about)))
+            kernels[name + strlen(about)] = read_limits(image + section.sh_offset, section.sh_size);
     }
     return CUDA_SUCCESS;
 }
 
-static CUresult read_ptx(const char *image, std::set<std::string> &kernels)
+static CUresult read_ptx(const char *image, Kernels &kernels)
 {
     const char *target = strstr(image, ".target sm_");
     if (!target)
@@ -39,7 +59,7 @@ static CUresult read_ptx(const char *image, std::set<std::string> &kernels)
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
     const char *word = ".entry ";
     for (const char *at = strstr(image, word); at; at = strstr(at + 1, word))
-        kernels.insert(std::string(at + strlen(word), strcspn(at + strlen(word), "( \t\n")));
+        kernels[std::string(at + strlen(word), strcspn(at + strlen(word), "( \t\n"))] = {};
     return CUDA_SUCCESS;
 }
 
@@ -48,7 +68,7 @@ API cuModuleLoadData(CUmodule *module, const void *image)
     ENTER_UNCAPTURED;
     if (!module || !image)
         return CUDA_ERROR_INVALID_VALUE;
-    std::set<std::string> kernels;
+    Kernels kernels;
     const bool cubin = !strncmp((const char *)image, ELFMAG, SELFMAG);
     if (CUresult problem = (cubin ? read_cubin : read_ptx)((const char *)image, kernels))
         return problem;
@@ -112,13 +132,20 @@ API cuModuleGetFunction(CUfunction *result, CUmodule module, const char *name)
             *result = function;
             return CUDA_SUCCESS;
         }
-    if (!module->kernels.count(name))
+    const auto found = module->kernels.find(name);
+    if (found == module->kernels.end())
         return CUDA_ERROR_NOT_FOUND;
+    const Limits limits = found->second;
     for (const Library &library : state().libraries) {
         const int size = library.size(name);
         if (size < 0)
             continue;
-        *result = new CUfunc_st{module, name, library, (unsigned)size};
+        if (limits.size >= 0 && limits.size != size) {
+            state().fault = std::string("the parameter of ") + name + " has " + std::to_string(limits.size)
+                + " bytes in the module and " + std::to_string(size) + " in the library for the CPU";
+            return CUDA_ERROR_INVALID_IMAGE;
+        }
+        *result = new CUfunc_st{module, name, library, (unsigned)size, limits.threads};
         module->functions.push_back(*result);
         state().functions.insert(*result);
         return CUDA_SUCCESS;
@@ -133,7 +160,7 @@ API cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction fu
         return CUDA_ERROR_INVALID_VALUE;
     if (!state().functions.count(function))
         return CUDA_ERROR_INVALID_HANDLE;
-    *value = attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? 1024
+    *value = attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? (int)function->threads
         : attribute == CU_FUNC_ATTRIBUTE_NUM_REGS                 ? 32
         : attribute == CU_FUNC_ATTRIBUTE_BINARY_VERSION || attribute == CU_FUNC_ATTRIBUTE_PTX_VERSION
         ? capability()
@@ -160,6 +187,43 @@ struct Launch {
     unsigned grid[3], threads;
 };
 
+// A kernel that uses an address where nothing is ends like any other fault, not the process.
+static thread_local sigjmp_buf escape;
+static thread_local volatile sig_atomic_t in_kernel = 0;
+static struct sigaction previous;
+
+static void on_fault(int number, siginfo_t *, void *)
+{
+    if (in_kernel)
+        siglongjmp(escape, 1);
+    sigaction(number, &previous, nullptr);  // Not ours: it happens again, and whoever was here before gets it.
+}
+
+static void catch_faults()
+{
+    struct sigaction now, ours;
+    sigaction(SIGSEGV, nullptr, &now);
+    if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_fault)
+        return;
+    previous = now;
+    memset(&ours, 0, sizeof ours);
+    ours.sa_flags = SA_SIGINFO;
+    ours.sa_sigaction = on_fault;
+    sigaction(SIGSEGV, &ours, nullptr);
+}
+
+// 0, or what host_launch returns, or -1 for an address where nothing is.
+static int run_kernel(const Launch &launch, bool backwards)
+{
+    if (sigsetjmp(escape, 1))
+        return -1;
+    in_kernel = 1;
+    const int failed = launch.library.launch(launch.name.c_str(), launch.parameters.data(), launch.grid,
+        launch.threads, backwards);
+    in_kernel = 0;
+    return failed;
+}
+
 static CUresult run_launch(const Launch &launch)
 {
     State &s = state();
@@ -170,10 +234,13 @@ static CUresult run_launch(const Launch &launch)
         // With a seed some launches run the threads of a block in descending order, which a GPU is free to do.
         if (s.settings.seed)
             backwards = mixed(s.settings.seed, launch.name.size(), count) & 1;
+        catch_faults();
     }
-    const int failed = launch.library.launch(launch.name.c_str(), launch.parameters.data(), launch.grid,
-        launch.threads, backwards);
+    const int failed = run_kernel(launch, backwards);
+    in_kernel = 0;
     Guard guard(s.lock);
+    if (failed < 0)
+        return fail(CUDA_ERROR_ILLEGAL_ADDRESS, "a launch of " + launch.name + " used an address where nothing is");
     check_memory("a launch of " + launch.name);
     if (!failed)
         return s.sticky;
@@ -204,6 +271,8 @@ API cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsign
     // Our kernels use one dimension of threads and no dynamic shared memory, and that is all the emulator can do.
     if (!block_x || block_x > 1024 || block_y != 1 || block_z != 1 || shared || !parameters == !extra)
         return CUDA_ERROR_INVALID_VALUE;
+    if (block_x > function->threads)
+        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     size_t size = function->size;
     const void *bytes = parameters ? parameters[0] : packed(extra, &size);
     if (!bytes || size != function->size)

@@ -24,7 +24,8 @@ static void work_through(std::shared_ptr<Queue> queue)
         for (const MarkPtr &mark : item.before)
             wait_for(mark, guard);
         const uint64_t random = mixed(s.settings.seed, queue->number, queue->taken++);
-        const auto delay = std::chrono::microseconds(s.settings.most ? random % (s.settings.most + 1ull) : 0);
+        const uint64_t least = s.settings.least, range = std::max<uint64_t>(s.settings.most, least) - least;
+        const auto delay = std::chrono::microseconds(least + random % (range + 1));
         const bool run = item.work && !s.sticky;
         guard.unlock();
         if (delay.count())
@@ -145,7 +146,9 @@ static CUresult watchable(CUstream stream)
         stream->capture->invalid = true;
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     }
-    return unsafe();
+    if (CUresult problem = unsafe())
+        return problem;
+    return stream == &state().legacy ? implicit() : CUDA_SUCCESS;
 }
 
 API cuStreamSynchronize(CUstream handle)

@@ -49,7 +49,7 @@ def test_a_frame_is_captured_once_and_replayed(cuda: Any, emulator: Any, most_us
             labels[:] = random.integers(0, 9, labels.shape, dtype=np.uint8)
             launch(ready, stream)
             stream.synchronize()
-            np.testing.assert_array_equal(counts[:9] / labels.size, cpu.areas(labels, 9))
+            np.testing.assert_array_equal(counts[:9] / labels.size, cpu.areas(labels.copy(), 9))
     found = emulator.counters()
     assert found["launches"] == {"clear_areas": 4, "count_areas": 4}
     assert (found["graph_launches"], found["copies_up"], found["copies_down"]) == (4, 4, 4)
@@ -198,6 +198,23 @@ def test_a_capture_ends_where_it_began(cuda: Any) -> None:
         end(first)
 
 
+def test_the_legacy_stream_and_captures_of_other_threads(cuda: Any) -> None:
+    """It waits for all blocking streams, so it cannot be waited for; asking whether it captures harms nothing."""
+    blocking, status = cuda.Stream(), ctypes.c_int()
+    begin(blocking, calls.RELAXED)
+    with pytest.raises(Failed, match="CUDA_ERROR_STREAM_CAPTURE_IMPLICIT"):
+        call("cuStreamIsCapturing", None, ctypes.byref(status))
+    assert is_capturing(blocking) == ACTIVE
+    with pytest.raises(Failed, match="CUDA_ERROR_STREAM_CAPTURE_IMPLICIT"):
+        call("cuStreamSynchronize", None)
+    with pytest.raises(Failed, match="CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"):
+        end(blocking)
+    free = cuda.Stream(1)
+    begin(free, calls.RELAXED)
+    call("cuStreamSynchronize", None)
+    call("cuGraphDestroy", end(free))
+
+
 def test_captured_events_cannot_be_waited_for(cuda: Any) -> None:
     stream, captured = cuda.Stream(), cuda.Event()
     begin(stream)
@@ -231,7 +248,7 @@ def test_events_inside_of_a_graph(cuda: Any, emulator: Any) -> None:
         cuda.memset_d8_async(memory, 1, 100, stream)
         call("cuEventRecordWithFlags", stop, P(stream.handle), calls.EXTERNAL)
         with instance(end(stream)) as ready:
-            emulator.set_delay(2, 30_000)
+            emulator.set_delay(2, 60_000, 30_000)
             times = set()
             for _ in range(3):
                 launch(ready, stream)

@@ -110,8 +110,8 @@ def test_kernels_must_be_in_the_module_and_the_library(cuda: Any) -> None:
 
 
 def test_ptx_is_a_module_too(cuda: Any) -> None:
-    module = cuda.module_from_buffer(compilation.build("compute_75").image)
-    assert module.get_function("paint_labels").num_regs > 0
+    module = cuda.module_from_buffer(network.build("compute_75"))
+    assert module.get_function(network.KERNEL).num_regs > 0
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,9 @@ def test_wrong_launches_are_refused(cuda: Any, emulator: Any) -> None:
     ]:
         with pytest.raises(cuda.LogicError, match="invalid argument"):
             function._launch_kernel(grid, block, bytes_, 0, stream)
+    with pytest.raises(cuda.Error, match="too many resources"):  # More than its __launch_bounds__.
+        function._launch_kernel((1, 1, 1), (512, 1, 1), params, 0, stream)
+    assert function.max_threads_per_block == 256
     with pytest.raises(Failed, match="CUDA_ERROR_INVALID_HANDLE"):
         call("cuLaunchKernel", stream.handle, 1, 1, 1, 1, 1, 1, 0, ctypes.c_void_p(stream.handle), None, None)
     start(function, clear, stream)
@@ -171,3 +174,28 @@ def test_a_kernel_that_writes_too_far_is_a_fault(cuda: Any, emulator: Any) -> No
     assert re.match("a launch of clear_areas wrote behind the 1000 bytes of device memory", emulator.fault())
     emulator.reset()
     ctypes.memset(int(memory) + 1000, 0x5C, 24)
+
+
+def test_a_kernel_that_follows_a_null_pointer_is_a_fault(cuda: Any, emulator: Any) -> None:
+    memory, found, stream = cuda.mem_alloc(1024), np.full(256, 9, np.uint32), cuda.Stream()
+    function = cuda.module_from_buffer(compilation.compiled((9, 0))).get_function("clear_areas")
+    start(function, plans.areas(plans.Plane(int(memory), 16), (16, 16), 0)[0], stream)
+    with pytest.raises(cuda.LogicError, match="illegal memory access"):
+        stream.synchronize()
+    assert emulator.fault() == "a launch of clear_areas used an address where nothing is"
+    emulator.reset()
+    start(function, plans.areas(plans.Plane(int(memory), 16), (16, 16), int(memory))[0], stream)
+    stream.synchronize()
+    cuda.memcpy_dtoh(found, memory)
+    assert not found.any()
+
+
+def test_both_compilers_must_mean_the_same_parameter(cuda: Any, emulator: Any) -> None:
+    """The size that the cubin tells (its attribute 0x19, here 32 bytes) and that of the struct as g++ has it."""
+    image = compilation.compiled((9, 0))
+    wrong = image.replace(b"\x03\x19\x20\x00", b"\x03\x19\x28\x00")
+    assert wrong != image
+    with pytest.raises(cuda.Error, match="device kernel image is invalid"):
+        cuda.module_from_buffer(wrong).get_function("clear_areas")
+    assert "clear_areas has 40 bytes in the module and 32 in the library" in emulator.fault()
+    emulator.reset()

@@ -32,6 +32,7 @@ extern "C" int host_launch(const char *name, const void *parameters, const unsig
     int backwards)
 {
     fibers::prepare(threads);
+    fibers::busy = true;
     fibers::body = find(name)->run;
     fibers::parameters = parameters;
     gridDim = {grid[0], grid[1], grid[2]};
@@ -43,5 +44,6 @@ extern "C" int host_launch(const char *name, const void *parameters, const unsig
                 if (!fibers::run_block(threads, backwards))
                     return 1;
             }
+    fibers::busy = false;
     return 0;
 }
