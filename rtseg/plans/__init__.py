@@ -7,7 +7,7 @@
 | device.py | memory and a stream on the GPU: what a plan needs to run |
 | half.py, fold.py | from a float32 ONNX graph to the typed one that TensorRT compiles |
 | profiles.py | the input sizes that a plan takes |
-| compile.py | from an ONNX graph to a plan |
+| compile.py, progress.py | from an ONNX graph to a plan, and how far it is |
 | agreement.py | whether a converted graph labels frames as its float32 original does |
 | cache.py | plans on disk: names, sidecars, locks |
 | make.py | from a model file to a checked plan |

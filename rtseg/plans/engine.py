@@ -8,7 +8,7 @@ from typing import Any
 
 from rtseg.errors import BackendError
 from rtseg.plans.driver import driver
-from rtseg.plans.library import Log, trt
+from rtseg.plans.library import FLAVOUR, Log, trt
 
 __all__ = ["NotLoaded", "deserialise", "inspected"]
 
@@ -22,7 +22,10 @@ def _runtime() -> tuple[trt.Runtime, Log]:
     """The process's one `Runtime`; BackendError without a driver, where making one would end the process."""
     driver()
     log = Log()
-    return trt.Runtime(log), log
+    try:
+        return trt.Runtime(log), log
+    except (TypeError, RuntimeError) as exc:  # pybind11's word for a factory that returned nothing
+        raise BackendError(f"{FLAVOUR} does not start its runtime: {log.said}") from exc
 
 
 def deserialise(plan: bytes, *, host_code: bool = False) -> tuple[trt.ICudaEngine | None, str]:
