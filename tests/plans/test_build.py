@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,6 +166,33 @@ def test_half_precision_is_checked_and_the_agreement_kept(tmp_path: Path, log: p
     with pytest.raises(BackendError, match=r"net in fp16: labels equal to fp32 on .*, 100\.000% is asked for"):
         build(path, spec, ONE, check=Check(count=1, enough=1.0))
     assert not build(path, spec, ONE, check=QUICK).fresh  # what was there is still there
+
+
+def test_every_size_of_a_plan_is_checked_and_the_lowest_agreement_kept(
+    tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    path, spec = small(tmp_path)
+    sizes = (*ONE, Profile((32, 32), (128, 32), (256, 256)), Profile((64, 64), SIZE, (96, 96)))
+    made = build(path, spec, sizes, check=QUICK)
+    found = {
+        size: float(share) / 100
+        for share, size in re.findall(r"equal to fp32 on ([\d.]+)% of the pixels of 1 frames of .* at (\w+) ", log.text)
+    }
+    assert found.keys() == {"64x96", "128x32"}
+    told = made.sidecar.report["agreement"]
+    assert told["equal"] == pytest.approx(min(found.values()), abs=1e-5)
+    assert found["x".join(map(str, told["size"]))] == min(found.values())
+
+
+def test_no_room_for_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, spec = small(tmp_path)
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BackendError, match=r"cannot write .*\.onnx \(No space left on device\): set TMPDIR"):
+        build(path, spec, ONE, check=QUICK)
 
 
 def test_a_conversion_that_changes_labels_is_refused(tmp_path: Path) -> None:
