@@ -109,7 +109,7 @@ def test_the_record_is_of_the_oldest_and_of_both_major_versions(tool: ModuleType
 def test_every_name_of_the_stub_is_there(tool: ModuleType, declared: dict[str, Any]) -> None:
     names = [owner if name is None else f"{owner}.{name}" for owner, name in tool.members()]
     assert len(names) > 80
-    assert [name for name in names if declared.get(name, None) is None] == [], "run tools/tensorrt_api.py"
+    assert [name for name in names if declared.get(name) is None] == [], "run tools/tensorrt_api.py"
 
 
 def test_every_method_of_the_stub_has_the_signature_of_the_real_one(declared: dict[str, Any]) -> None:
