@@ -158,7 +158,8 @@ def mismatch(found: Identity, wanted: Identity) -> str | None:
     for option in sorted({*found.options, *wanted.options}):
         was, is_now = found.options.get(option), wanted.options.get(option)
         if was != is_now:
-            reasons.append(f"{option.replace('_', ' ')} was {was}, is {is_now}")
+            told = ("not set" if value is None else value for value in (was, is_now))
+            reasons.append("{} was {}, is {}".format(option.replace("_", " "), *told))
     return ", ".join(reasons) or None
 
 

@@ -84,7 +84,7 @@ def test_a_plan_is_built_once(tmp_path: Path, log: pytest.LogCaptureFixture) -> 
         ({"sizes": "32x32"}, "sizes was 32x32, is 64x96"),
         ({"gpu": "NVIDIA L4", "capability": "sm89"}, "compute capability was sm89, is portable, GPU was NVIDIA L4"),
         ({"converter": 0}, "conversion of rtseg was 0, is 1"),
-        ({"options": {"workspace": 64}}, "workspace was 64, is None"),
+        ({"options": {"workspace": 64}}, "workspace was 64, is not set"),
     ],
 )
 def test_a_plan_of_something_else_is_built_again(
