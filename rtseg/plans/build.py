@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from rtseg.errors import ConfigError, nearest
+from rtseg.errors import BackendError, ConfigError, nearest
 from rtseg.onnx_file import is_quantised
 from rtseg.plans import cache
 from rtseg.plans.agreement import ENOUGH, SYNTHETIC
@@ -132,7 +132,12 @@ def find(
     if not fitting:
         return None
     plan = min(fitting)[2]
-    data, sidecar = cache.read_plan(plan)
+    try:
+        data, sidecar = cache.read_plan(plan)
+    except BackendError:
+        if plan.exists():
+            raise
+        return None  # another process is replacing it: `build` waits for that one
     return Built(plan, data, sidecar, fresh=False)
 
 

@@ -27,6 +27,7 @@ from rtseg.plans import agreement, cache  # isort: skip - tests.plans.rtx skips 
 from rtseg.plans import make as making  # isort: skip
 from rtseg.plans.build import build, find  # isort: skip
 from rtseg.plans.make import Check  # isort: skip
+from rtseg.plans.profiles import chosen  # isort: skip
 from rtseg.plans.compile import Options  # isort: skip
 
 QUICK = Check(count=1)
@@ -133,6 +134,28 @@ def test_a_plan_that_cannot_be_trusted_is_an_error_that_names_it(tmp_path: Path,
     with pytest.raises(BackendError, match=told) as error:
         plain(tmp_path)
     assert str(plan) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_plan_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, spec = small(tmp_path)
+    old = plain(tmp_path)
+    new = plain(tmp_path, rebuild="to see")
+    data = b"x" + new.data
+    sidecar = msgspec.structs.replace(
+        new.sidecar, bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
+    )  # fmt: skip
+    read = Path.read_bytes
+    moments = iter([lambda: cache.store(old.path, data, sidecar)])
+
+    def reading(self: Path) -> bytes:
+        if self == old.path:
+            next(moments, lambda: None)()
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    assert cache.read_plan(old.path) == (data, sidecar)
+    moments = iter([old.path.unlink])  # the moment in which there is only the other's sidecar
+    assert find(path, spec, SIZE, precision="fp32") is None
 
 
 def test_plans_elsewhere_are_read_only_when_named(tmp_path: Path) -> None:
@@ -410,3 +433,28 @@ def test_killed_while_replacing_leaves_no_plan_or_a_whole_one(tmp_path: Path) ->
             process.kill()
     assert not old.path.exists()
     assert plain(tmp_path).fresh
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "precision", "enough"),
+    [
+        ("unet-fast0-camvid", "fp16", 0.999),
+        ("unet-lite2-camvid", "fp16", 0.999),
+        ("unet-fast0-camvid-int8", "int8", 0.97),
+    ],
+)
+def test_shipped_models_keep_their_labels_on_real_frames(
+    data_dir: Path, tmp_path: Path, name: str, precision: str, enough: float
+) -> None:
+    package = find_package(name)
+    assert package.spec is not None
+    clip = str(data_dir / "video" / "highway_960x540.mp4")
+    made = build(
+        package.path, package.spec, chosen(package.spec), check=Check(clip, enough=enough), out=tmp_path / "net.plan"
+    )
+    told = made.sidecar.report["agreement"]
+    assert made.sidecar.identity.precision == precision
+    assert (told["frames"], told["source"]) == (8, clip)
+    assert enough <= told["worst"] <= told["equal"] <= 1
