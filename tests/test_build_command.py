@@ -123,6 +123,12 @@ def test_report_as_json(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert report["bytes"] == Path("net.plan").stat().st_size
     assert report["agreement"]["equal"] > 0.99
     assert report["layers"]["convolution"] == {"fp16": 1}
+    assert "network" not in report
+    assert main(["build", model, *words, "--workspace", "64", "--out", "net.plan", "--layers"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert ["convolution", "fp16"] in [layer[1:] for layer in report["network"]]
+    assert len([kind for _, kind, _ in report["network"] if kind == "convolution"]) == 1
+    assert (report["engine"] is None) == bool(report["reason"])
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from rtseg.plans.build import Built
+from rtseg.plans.engine import inspected
 from rtseg.plans.half import FRAGILE
 from rtseg.plans.profiles import spelt
 
-__all__ = ["as_data", "print_layers", "print_plan"]
+__all__ = ["as_data", "layers_as_data", "print_layers", "print_plan"]
 
 FLOATS = ("fp32", "fp16", "bf16", "int8")
 
@@ -88,10 +89,14 @@ def _layers(layers: dict[str, dict[str, int]]) -> tuple[Table, dict[str, int]]:
     return table, {precision: count for precision, count in sums.items() if precision not in FLOATS}
 
 
+def layers_as_data(built: Built) -> dict[str, Any]:
+    """Layers of the network as parsed (name, kind, precision) and of the engine, a line each, or why there are none."""
+    layers, reason = inspected(built.data)
+    return {"network": built.sidecar.report.get("network", []), "engine": layers, "reason": reason or None}
+
+
 def print_layers(built: Built, console: Console) -> None:
     """Print every layer: of the engine where there is a GPU to load it on, else of the network as parsed."""
-    from rtseg.plans.engine import inspected
-
     layers, reason = inspected(built.data)
     if layers is None:
         console.print(Text(f"layers as parsed, before TensorRT fuses them (the engine's own need a GPU: {reason})"))
