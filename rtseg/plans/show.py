@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rtseg.plans.build import Built
-from rtseg.plans.engine import inspected
+from rtseg.plans.engine import inspected, summary
 from rtseg.plans.half import FRAGILE
 from rtseg.plans.profiles import spelt
 
@@ -101,5 +101,7 @@ def print_layers(built: Built, console: Console) -> None:
     if layers is None:
         console.print(Text(f"layers as parsed, before TensorRT fuses them (the engine's own need a GPU: {reason})"))
         layers = [f"{name}: {kind}, {precision}" for name, kind, precision in built.sidecar.report.get("network", [])]
+    else:
+        console.print(Text(summary(layers)), soft_wrap=True)
     for line in layers:
         console.print(Text(line), soft_wrap=True)
