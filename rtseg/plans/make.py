@@ -139,7 +139,7 @@ def _agreement(job: Job, reference: bytes, candidate: Backend, images: list[Imag
             if not found.equal >= enough:
                 raise BackendError(
                     f"{job.spec.name} in {job.precision}: {found}, {enough:.3%} is asked for: build it in another "
-                    "precision, or pass --agreement"
+                    "precision, or pass a lower --agreement"
                 )
             logger.info("%s in %s: %s", job.spec.name, job.precision, found)
             agreements.append(found)
