@@ -12,8 +12,7 @@ from rich.console import Console
 from rtseg.errors import BackendError
 from tests.plans.rtx import library
 
-from rtseg.plans import device, engine, show  # isort: skip - tests.plans.rtx skips where there is no TensorRT
-from tests.plans.fakes import HostDevice  # isort: skip
+from rtseg.plans import engine, show  # isort: skip - tests.plans.rtx skips where there is no TensorRT
 
 CONVOLUTION = {
     "Name": "stem + relu",
@@ -41,8 +40,8 @@ class Inspected:
         return json.dumps({"Layers": [CONVOLUTION, RESIZE, "a name alone"], "Bindings": ["image"]})
 
 
+@pytest.mark.gpu
 def test_layers_of_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "CudaDevice", HostDevice)
     monkeypatch.setattr(engine, "deserialise", lambda plan: (Inspected(), ""))
     assert engine.inspected(b"plan") == (LINES, "")
     monkeypatch.setattr(engine, "deserialise", lambda plan: (None, "expecting compute 8.9 got compute 12.0"))
