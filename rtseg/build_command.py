@@ -80,7 +80,7 @@ def build_command(args: argparse.Namespace) -> int:
     from rtseg.plans.compile import Options
     from rtseg.plans.make import Check
     from rtseg.plans.profiles import chosen
-    from rtseg.plans.show import as_data, print_layers, print_plan
+    from rtseg.plans.show import as_data, layers_as_data, print_layers, print_plan
 
     if args.agreement is not None and not 0 <= args.agreement <= 1:
         raise ConfigError(f"--agreement is {args.agreement}: a fraction from 0 to 1")
@@ -111,7 +111,7 @@ def build_command(args: argparse.Namespace) -> int:
             console=None if args.json else console,
         )
     if args.json:
-        print(json.dumps(as_data(built), indent=2))
+        print(json.dumps({**as_data(built), **(layers_as_data(built) if args.layers else {})}, indent=2))
         return 0
     print_plan(built, Console())
     if args.layers:

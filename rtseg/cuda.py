@@ -1,15 +1,14 @@
-"""An NVIDIA GPU through PyCUDA: memory, streams, kernels, events and graphs. The only importer of pycuda.
+"""An NVIDIA GPU through PyCUDA: its context, memory, streams and kernels. The only importer of pycuda.
 
 The context is the device's primary one, which torch and TensorRT share, so that addresses mean the same to all three.
-PyCUDA has no graphs and hides an event's handle: those few calls go to the driver's library by ctypes.
+PyCUDA has no graphs and hides an event's handle: those few calls go to the driver by ctypes (`rtseg.device.graph`).
 """
 
 from __future__ import annotations
 
 import ctypes
-import gc
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +16,22 @@ import numpy as np
 import pycuda.driver as cuda
 from numpy.typing import DTypeLike, NDArray
 
+from rtseg.device.graph import Event, Graph, capture
 from rtseg.errors import BackendError
 from rtseg.kernels.compile import compiled
 from rtseg.kernels.plans import Launch
-from rtseg.plans.driver import check, driver, gpu
+from rtseg.plans.driver import call, gpu
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Arena", "Device", "DeviceArray", "Event", "Graph", "Memory", "Stream", "device_array"]
+__all__ = ["Arena", "Device", "Event", "Graph", "Memory", "Stream"]
 
 ALIGNMENT = 256
 """What every buffer begins at a multiple of, in bytes: as cuMemAlloc's own."""
 PAGE = 4096
-UNBLOCKED, UNTIMED, EXTERNAL, THREAD_LOCAL = 1, 2, 1, 1
-"""CU_STREAM_NON_BLOCKING, CU_EVENT_DISABLE_TIMING, CU_EVENT_RECORD_EXTERNAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL."""
+UNBLOCKED = 1
+"""CU_STREAM_NON_BLOCKING."""
 
 
 ADVICE = {
@@ -61,22 +61,6 @@ def _named(device: str, asked: int | None = None) -> Iterator[None]:
         text = " ".join(str(exc).split())
         advice = next((advice for part, advice in ADVICE.items() if part in text), "see docs/gpu.md")
         raise BackendError(f"{device}: {text}: {advice}") from exc
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's garbage collector, which may free device memory in the middle of a capture and so break it."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
-
-
-def _call(name: str, *arguments: Any) -> None:
-    check(getattr(driver(), name)(*arguments), name.removesuffix("_v2"))
 
 
 class Memory:
@@ -109,112 +93,6 @@ class Stream:
             self.pycuda.synchronize()
 
 
-class Event:
-    """A moment in a stream, to wait for and, if `timed`, to measure between."""
-
-    def __init__(self, *, timed: bool = False) -> None:
-        self._handle: ctypes.c_void_p | None = ctypes.c_void_p()
-        _call("cuEventCreate", ctypes.byref(self._handle), ctypes.c_uint(0 if timed else UNTIMED))
-
-    def record(self, stream: Stream, *, external: bool = False) -> Self:
-        """Put the moment behind all work so far.
-
-        `external`: in a stream that is being captured, so that each launch of the graph records it anew.
-        """
-        if external:
-            _call("cuEventRecordWithFlags", self._handle, ctypes.c_void_p(stream.handle), ctypes.c_uint(EXTERNAL))
-        else:
-            _call("cuEventRecord", self._handle, ctypes.c_void_p(stream.handle))
-        return self
-
-    def wait(self) -> None:
-        """Wait until it has happened."""
-        _call("cuEventSynchronize", self._handle)
-
-    def since(self, earlier: Event) -> int:
-        """Nanoseconds between two timed events that have happened; the clock's step is about 500."""
-        elapsed = ctypes.c_float()
-        _call("cuEventElapsedTime", ctypes.byref(elapsed), earlier._handle, self._handle)
-        return round(elapsed.value * 1e6)
-
-    def close(self) -> None:
-        """Give the event back; a second time does nothing."""
-        if self._handle is not None:
-            _call("cuEventDestroy_v2", self._handle)
-            self._handle = None
-
-
-class Graph:
-    """Recorded work that one call starts; made by `Device.capture`, empty until that is left."""
-
-    def __init__(self) -> None:
-        self._exec: ctypes.c_void_p | None = None
-
-    def launch(self, stream: Stream) -> None:
-        """Queue all of it on a stream."""
-        _call("cuGraphLaunch", self._exec, ctypes.c_void_p(stream.handle))
-
-    def close(self) -> None:
-        """Give the graph back; it must not be running. A second time does nothing."""
-        if self._exec is not None:
-            _call("cuGraphExecDestroy", self._exec)
-            self._exec = None
-
-    def _finish(self, stream: Stream) -> None:
-        """End the capture and make what was recorded launchable."""
-        graph, made = ctypes.c_void_p(), ctypes.c_void_p()
-        _call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(graph))
-        try:
-            _call("cuGraphInstantiateWithFlags", ctypes.byref(made), graph, ctypes.c_ulonglong(0))
-            self._exec = made
-        finally:
-            _call("cuGraphDestroy", graph)
-
-
-class DeviceArray:
-    """An array on the device, handed to torch or CuPy without a copy by the CUDA array interface (version 3).
-
-    `torch.as_tensor(array, device="cuda")` reads and writes the very memory, which `owner` keeps alive; `stream` is the
-    one on which it is produced, which the consumer waits for.
-    """
-
-    def __init__(
-        self,
-        address: int,
-        shape: tuple[int, ...],
-        dtype: DTypeLike,
-        owner: Any = None,
-        stream: Stream | None = None,
-        strides: tuple[int, ...] | None = None,
-    ) -> None:
-        self.address, self.shape, self.dtype, self.owner = address, shape, np.dtype(dtype), owner
-        self.strides, self._stream = strides, stream
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {
-            "shape": self.shape,
-            "typestr": self.dtype.str,
-            "data": (self.address, False),
-            "strides": self.strides,
-            "stream": None if self._stream is None else self._stream.handle,
-            "version": 3,
-        }
-
-
-def device_array(source: Any) -> DeviceArray:
-    """The memory of a torch tensor on CUDA, or of any other holder of the CUDA array interface, without a copy.
-
-    The producer's pending work must be waited for, or be on the same stream. Errors: BackendError for what is not on
-    the device.
-    """
-    try:
-        told = source.__cuda_array_interface__
-    except (AttributeError, TypeError, RuntimeError) as exc:
-        raise BackendError(f"{type(source).__name__} is not an array on the GPU: move it there first") from exc
-    return DeviceArray(told["data"][0], tuple(told["shape"]), told["typestr"], source, strides=told.get("strides"))
-
-
 class Arena:
     """All buffers of a job, allocated at once: `address` of each device buffer, pinned host memory by `host`.
 
@@ -235,7 +113,7 @@ class Arena:
             try:
                 # PyCUDA's register_host_memory ends the process with NumPy 2.
                 pointer, length = ctypes.c_void_p(self._bytes.ctypes.data), ctypes.c_size_t(self._bytes.nbytes)
-                _call("cuMemHostRegister_v2", pointer, length, ctypes.c_uint(0))
+                call("cuMemHostRegister_v2", pointer, length, ctypes.c_uint(0))
             except BackendError:
                 self._memory.free()
                 raise
@@ -258,7 +136,7 @@ class Arena:
         """Give the device memory back and unlock the host's; nothing of it may be in use by the GPU."""
         if self._locked:
             self._locked = False
-            _call("cuMemHostUnregister", ctypes.c_void_p(self._bytes.ctypes.data))
+            call("cuMemHostUnregister", ctypes.c_void_p(self._bytes.ctypes.data))
         self._memory.free()
 
 
@@ -301,7 +179,7 @@ class Device:
 
     def activate(self) -> None:
         """Make the context current again, after a library that may have made another one current."""
-        _call("cuCtxSetCurrent", ctypes.c_void_p(self._context.handle))
+        call("cuCtxSetCurrent", ctypes.c_void_p(self._context.handle))
 
     def memory(self) -> tuple[int, int]:
         """Free and total bytes of the GPU."""
@@ -370,7 +248,7 @@ class Device:
         """A kernel of kernels.cu as PyCUDA's function, compiled for this GPU on first use."""
         if self._module is None:
             version = ctypes.c_int()
-            _call("cuDriverGetVersion", ctypes.byref(version))
+            call("cuDriverGetVersion", ctypes.byref(version))
             self._module = self.module(compiled(self.capability, cuda=version.value // 1000))
         if kernel not in self._functions:
             with _named(self.name):
@@ -382,25 +260,9 @@ class Device:
         with _named(self.name):
             return cuda.module_from_buffer(image)
 
-    @contextmanager
-    def capture(self, stream: Stream) -> Iterator[Graph]:
-        """Record what is queued on `stream` inside the block into a graph, without doing it.
-
-        Only this thread is held to a capture's rules, so that others may allocate. Errors: BackendError, also where
-        something in the block cannot be recorded.
-        """
-        graph = Graph()
-        with _uncollected():
-            _call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), ctypes.c_int(THREAD_LOCAL))
-            try:
-                yield graph
-            except BaseException:
-                broken = ctypes.c_void_p()
-                driver().cuStreamEndCapture(ctypes.c_void_p(stream.handle), ctypes.byref(broken))
-                if broken:
-                    driver().cuGraphDestroy(broken)
-                raise
-            graph._finish(stream)
+    def capture(self, stream: Stream) -> AbstractContextManager[Graph]:
+        """Record what is queued on `stream` inside the block; see `rtseg.device.graph.capture`."""
+        return capture(stream.handle)
 
     def close(self) -> None:
         """Wait for the GPU and give everything back; a second time does nothing."""
@@ -417,4 +279,4 @@ class Device:
         self._module = None
         del self._own
         self._context.detach()  # which releases it, and leaves it current
-        _call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+        call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))

@@ -96,6 +96,8 @@ class TorchLane:
     def _failing(self) -> Iterator[None]:
         try:
             yield
+        except BackendError:
+            raise
         except RuntimeError as exc:
             raise BackendError(f"torch failed on {self._place}: {one_line(exc)}") from exc
 
@@ -106,8 +108,8 @@ class _TorchGraph:
     def __init__(self, graph: Any, stream: Any, failing: Callable[[], Any]) -> None:
         self._graph, self._stream, self._failing = graph, stream, failing
 
-    def launch(self, stream: Stream) -> None:
-        """Queue the frame on the lane's stream, which `stream` is."""
+    def launch(self, stream: int) -> None:
+        """Queue the frame on the lane's stream, whose handle `stream` is."""
         with self._failing(), torch.cuda.stream(self._stream):
             self._graph.replay()
 

@@ -124,7 +124,7 @@ class TensorRTBackend:
         answer, done = hosted.answers[-1]
         self.gpu.copy_in(hosted.lane.input, tensor, stream)
         self.gpu.copy_out(answer, hosted.lane.enqueue(), stream)
-        self._pending.push((done.record(stream), answer))
+        self._pending.push((done.record(stream.handle), answer))
 
     def collect(self) -> NDArray[np.float32] | NDArray[np.uint8]:
         """Wait for the oldest submitted one and return its output."""

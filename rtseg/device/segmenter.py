@@ -18,6 +18,7 @@ from rtseg.errors import BackendError
 from rtseg.frame import Image, Labels
 from rtseg.geometry import Fit, FitMode
 from rtseg.inks import Inks
+from rtseg.kernels.threads import spread
 from rtseg.placement import Placement, allowed_classes
 from rtseg.timing import STAGES
 from rtseg.view import View
@@ -134,7 +135,8 @@ class DeviceSegmenter:
         place = self.fit((image.shape[0], image.shape[1]))
         track = self._track_for(place)
         slot = track.take()
-        np.copyto(slot.work.frame, image)
+        pinned = slot.work.frame
+        spread(lambda first, last: np.copyto(pinned[first:last], image[first:last]), len(image))
         return (track, slot), place
 
     def refine(self, scores: Finished, tensor: object, place: Fit) -> Finished:

@@ -144,8 +144,8 @@ class Track:
             self._gpu.copy_in(work.arena.address["inks"], work.inks, work.stream)
             work.inked = inks.version
         assert slot.graph is not None
-        slot.graph.launch(work.stream)
-        work.done.record(work.stream)
+        slot.graph.launch(work.stream.handle)
+        work.done.record(work.stream.handle)
 
     def finish(self, slot: Slot) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
         """Wait for a slot's frame: its results by name, and nanoseconds on the GPU by GPU_STAGES."""
@@ -211,7 +211,7 @@ class Track:
         """The graph of a frame; its events are recorded by each launch."""
         marks = iter(slot.work.marks)
         with slot.work.lane.capture() as graph:
-            self._queue(slot, lambda: next(marks).record(slot.work.stream, external=True))
+            self._queue(slot, lambda: next(marks).record(slot.work.stream.handle, external=True))
         return graph
 
     def _queue(self, slot: Slot, mark: Callable[[], object]) -> None:

@@ -6,7 +6,7 @@
 | driver.py | asks the NVIDIA driver before TensorRT does |
 | half.py, fold.py | from a float32 ONNX graph to the typed one that TensorRT compiles |
 | profiles.py | the input sizes that a plan takes |
-| compile.py | from an ONNX graph to a plan |
+| compile.py, progress.py | from an ONNX graph to a plan, and how far it is |
 | agreement.py | whether a converted graph labels frames as its float32 original does |
 | cache.py | plans on disk: names, sidecars, locks |
 | make.py | from a model file to a checked plan |

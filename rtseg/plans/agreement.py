@@ -12,7 +12,7 @@ import numpy as np
 
 from rtseg import registry
 from rtseg.backends import Backend
-from rtseg.errors import ConfigError, SourceError
+from rtseg.errors import BackendError, ConfigError, SourceError
 from rtseg.frame import Image
 from rtseg.segmenter import Segmenter
 from rtseg.sources import open_source, source_kind
@@ -28,18 +28,22 @@ ENOUGH = {"fp16": 0.99, "int8": 0.95}
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Equal labels over frames of `source`, each at its own size: the fraction of all pixels and the worst frame's."""
+    """Equal labels over frames of `source`, each at its own size: the fraction of all pixels and the worst frame's.
+
+    `size` is the network's (height, width).
+    """
 
     equal: float
     worst: float
     frames: int
     source: str
     where: str
+    size: tuple[int, int]
 
     def __str__(self) -> str:
         return (
-            f"labels equal to fp32 on {self.equal:.3%} of the pixels of {self.frames} frames of {self.source} "
-            f"(worst frame {self.worst:.3%}; {self.where})"
+            f"labels equal to fp32 on {self.equal:.3%} of the pixels of {self.frames} frames of {self.source} at "
+            f"{self.size[0]}x{self.size[1]} (worst frame {self.worst:.3%}; {self.where})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,7 +84,10 @@ def run_onnx(model: bytes, spec: ModelSpec, folder: Path) -> Backend:
     """An ONNX graph on the CPU, in float32, opened from a file in `folder`."""
     backend_class = registry.load(registry.BACKENDS, "onnxruntime", "backend")
     path = folder / f"{hashlib.sha256(model).hexdigest()}.onnx"
-    path.write_bytes(model)
+    try:
+        path.write_bytes(model)
+    except OSError as exc:
+        raise BackendError(f"cannot write {path} ({exc.strerror}): set TMPDIR to a folder with room") from exc
     backend: Backend = backend_class(path, spec)
     return backend
 
@@ -92,4 +99,4 @@ def compare(
     first, second = Segmenter(reference, size=size), Segmenter(candidate, size=size)
     shares = [float((first(image) == second(image)).mean()) for image in images]
     pixels = [image.shape[0] * image.shape[1] for image in images]
-    return Agreement(float(np.average(shares, weights=pixels)), min(shares), len(images), source, where)
+    return Agreement(float(np.average(shares, weights=pixels)), min(shares), len(images), source, where, size)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from rtseg.errors import ConfigError, nearest
+from rtseg.errors import BackendError, ConfigError, nearest
 from rtseg.onnx_file import is_quantised
 from rtseg.plans import cache
 from rtseg.plans.agreement import ENOUGH, SYNTHETIC
@@ -72,12 +72,15 @@ def build(
     """Find or make the plan of an ONNX file for `profiles`; `spec` is complete.
 
     `out` is where the plan goes instead of the cache, `rebuild` says why to make it even if it is there. TensorRT
-    needs the GPU `device`, TensorRT-RTX none. Errors: ModelError for the model, ConfigError for options, BackendError
-    without a driver, for a plan on disk that cannot be trusted, or where the conversion changes too many labels.
+    needs the GPU `device`, TensorRT-RTX none unless one is named. Errors: ModelError for the model, ConfigError for
+    options, BackendError without a driver, for a plan on disk that cannot be trusted, or where the conversion changes
+    too many labels.
     """
     options, check = options or Options(), check or Check()
     check_version()
     check_options(options)
+    if device is not None:
+        gpu(device)  # a name means that device, even where building takes none
     kind = precision_of(path, precision)
     identity = _identity(path, spec, profiles, kind, options, None if IS_RTX else gpu(device))
     plan = out if out is not None else cache.folder_for(path, spec.name) / identity.file
@@ -129,7 +132,12 @@ def find(
     if not fitting:
         return None
     plan = min(fitting)[2]
-    data, sidecar = cache.read_plan(plan)
+    try:
+        data, sidecar = cache.read_plan(plan)
+    except BackendError:
+        if plan.exists():
+            raise
+        return None  # another process is replacing it: `build` waits for that one
     return Built(plan, data, sidecar, fresh=False)
 
 

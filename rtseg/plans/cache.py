@@ -126,10 +126,15 @@ def read_plan(plan: Path, *, explicit: bool = False) -> tuple[bytes, Sidecar]:
     if not explicit and not _trusted(plan):
         raise BackendError(f"{plan} is not under engines/: plans are code, so give its path with --model to load it")
     sidecar = read_sidecar(plan)
-    try:
-        data = plan.read_bytes()
-    except OSError as exc:
-        raise BackendError(f"cannot read {plan}: {exc.strerror}") from exc
+    while True:
+        try:
+            data = plan.read_bytes()
+        except OSError as exc:
+            raise BackendError(f"cannot read {plan}: {exc.strerror}") from exc
+        now = read_sidecar(plan)
+        if now.sha256 == sidecar.sha256:
+            break
+        sidecar = now  # another process has just replaced both
     if len(data) < sidecar.bytes:
         raise BackendError(f"{plan} is cut short ({len(data)} of {sidecar.bytes} bytes): delete it, or copy it again")
     if hashlib.sha256(data).hexdigest() != sidecar.sha256:
@@ -158,7 +163,8 @@ def mismatch(found: Identity, wanted: Identity) -> str | None:
     for option in sorted({*found.options, *wanted.options}):
         was, is_now = found.options.get(option), wanted.options.get(option)
         if was != is_now:
-            reasons.append(f"{option.replace('_', ' ')} was {was}, is {is_now}")
+            told = ("not set" if value is None else value for value in (was, is_now))
+            reasons.append("{} was {}, is {}".format(option.replace("_", " "), *told))
     return ", ".join(reasons) or None
 
 

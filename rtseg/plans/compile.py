@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from rtseg.errors import BackendError, ConfigError, ModelError
 from rtseg.plans.library import FLAVOUR, IS_RTX, Log, trt
 from rtseg.plans.profiles import Profile
+from rtseg.plans.progress import Monitor, progress
 from rtseg.spec import ModelSpec, write_bytes
 
 __all__ = ["Compatible", "Compiled", "Layer", "Options", "check_options", "compile_plan"]
 
+logger = logging.getLogger(__name__)
+
+QUIET = 15.0
+"""Seconds between two lines about a build that no terminal shows."""
 Compatible = Literal["ampere+", "same-capability"]
 LEVELS = {"ampere+": "AMPERE_PLUS", "same-capability": "SAME_COMPUTE_CAPABILITY"}
 PRECISIONS = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "INT32": "int32", "INT64": "int64"}
@@ -99,8 +103,8 @@ def compile_plan(
 ) -> Compiled:
     """Compile the ONNX graph `model`, whose input and output `spec` names, for the sizes of `profiles`.
 
-    Progress is shown on `console` if that is a terminal. `tf32` allows TensorFloat-32 in float32 convolutions.
-    `activate` makes the GPU to build on current in a thread; None leaves that to TensorRT.
+    Progress is shown on `console` if that is a terminal, else logged now and then. `tf32` allows TensorFloat-32 in
+    float32 convolutions. `activate` makes the GPU to build on current in a thread; None leaves that to TensorRT.
     Errors: ModelError where TensorRT cannot read the graph or its tensors are not the spec's, BackendError where it
     cannot build it, ConfigError as of `check_options`. KeyboardInterrupt stops the build.
     """
@@ -108,7 +112,7 @@ def compile_plan(
     activate = activate or _nothing
     activate()
     log = Log()
-    builder = trt.Builder(log)
+    builder = _builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model):
@@ -125,14 +129,30 @@ def compile_plan(
         if config.add_optimization_profile(made) < 0:
             raise BackendError(f"{FLAVOUR} does not accept the sizes {profile}: {log.said}")
     start = time.perf_counter()
-    with _progress(console) as bars:
-        plan = _build(builder, network, config, bars, activate)
+    with progress(console) as bars:
+        plan = _build(builder, network, config, Monitor(bars), activate)
     seconds = time.perf_counter() - start
     if plan is None:
-        raise BackendError(f"{FLAVOUR} cannot build {spec.name}: {log.said}")
+        hint = "" if options.workspace is None else f"; --workspace {options.workspace} may be too little"
+        raise BackendError(f"{FLAVOUR} cannot build {spec.name}: {log.said}{hint}")
     if options.timing_cache is not None:
-        write_bytes(options.timing_cache, memoryview(config.get_timing_cache().serialize()))
+        _keep(options.timing_cache, config.get_timing_cache())
     return Compiled(bytes(memoryview(plan)), seconds, tensors, _layers(network))
+
+
+def _builder(log: Log) -> trt.Builder:
+    try:
+        return trt.Builder(log)
+    except (TypeError, RuntimeError) as exc:  # pybind11's word for a factory that returned nothing
+        raise BackendError(f"{FLAVOUR} does not start its builder: {log.said}") from exc
+
+
+def _keep(path: Path, cache: trt.ITimingCache) -> None:
+    """Write the timing cache; the plan is there even if that fails."""
+    try:
+        write_bytes(path, memoryview(cache.serialize()))
+    except OSError as exc:
+        logger.warning("the timing cache is not kept: cannot write %s (%s)", path, exc.strerror or exc)
 
 
 def _shape(spec: ModelSpec, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -199,6 +219,8 @@ def _configure(config: trt.IBuilderConfig, options: Options, log: Log) -> None:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.timing_cache is not None:
         path = options.timing_cache
+        if not path.parent.is_dir():
+            raise ConfigError(f"cannot keep the timing cache {path}: there is no folder {path.parent}")
         try:
             held = path.read_bytes() if path.is_file() else b""
         except OSError as exc:
@@ -208,49 +230,14 @@ def _configure(config: trt.IBuilderConfig, options: Options, log: Log) -> None:
             raise ConfigError(f"{path} is no timing cache of this GPU and {FLAVOUR}: delete it ({log.said})")
 
 
-class _Monitor(trt.IProgressMonitor):
-    """Shows the builder's phases and stops it when asked to."""
-
-    def __init__(self, bars: Progress | None) -> None:
-        super().__init__()
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-        self.stopped = threading.Event()
-
-    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        if self._bars is not None:
-            depth = 0 if parent_phase is None else 1
-            self._tasks[phase_name] = self._bars.add_task("  " * depth + phase_name, total=num_steps)
-
-    def step_complete(self, phase_name: str, step: int) -> bool:
-        if self._bars is not None and phase_name in self._tasks:
-            self._bars.update(self._tasks[phase_name], completed=step + 1)
-        return not self.stopped.is_set()
-
-    def phase_finish(self, phase_name: str) -> None:
-        if self._bars is not None and phase_name in self._tasks:
-            self._bars.remove_task(self._tasks.pop(phase_name))
-
-
-@contextmanager
-def _progress(console: Console | None) -> Iterator[Progress | None]:
-    if console is None or not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        yield bars
-
-
 def _build(
     builder: trt.Builder,
     network: trt.INetworkDefinition,
     config: trt.IBuilderConfig,
-    bars: Progress | None,
+    monitor: Monitor,
     activate: Callable[[], None],
 ) -> trt.IHostMemory | None:
     """Build in a thread of its own, so that Ctrl-C is heard: a raise inside the builder's callbacks would end it."""
-    monitor = _Monitor(bars)
     config.progress_monitor = monitor
     built: Future[trt.IHostMemory | None] = Future()
 
@@ -262,10 +249,15 @@ def _build(
             built.set_exception(exc)
 
     thread = threading.Thread(target=work, name="rtseg-build", daemon=True)
+    start = told = time.monotonic()
     thread.start()
     try:
         while thread.is_alive():
             thread.join(0.1)
+            now = time.monotonic()
+            if monitor.bars is None and now - told >= QUIET:
+                told = now
+                logger.info("still building after %.0f s: %s", now - start, monitor.at or "starting")
     except BaseException:
         monitor.stopped.set()
         thread.join(30)

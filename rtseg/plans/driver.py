@@ -13,7 +13,7 @@ from rtseg.errors import BackendError
 if TYPE_CHECKING:
     from rtseg.cuda import Device
 
-__all__ = ["Gpu", "check", "driver", "gpu", "gpus", "open_gpu"]
+__all__ = ["Gpu", "call", "check", "driver", "gpu", "gpus", "open_gpu"]
 
 LIBRARY = "libcuda.so.1"
 MAJOR, MINOR = 75, 76
@@ -59,6 +59,11 @@ def check(code: int, call: str) -> None:
         _library().cuGetErrorName(code, ctypes.byref(text))
         name = text.value.decode() if text.value else str(code)
         raise BackendError(f"{call} failed with {name}: {REASONS.get(code, 'see docs/gpu.md')}")
+
+
+def call(name: str, *arguments: Any) -> None:
+    """Call the driver, which `driver` has initialised; BackendError naming the call where it fails."""
+    check(getattr(_library(), name)(*arguments), name.removesuffix("_v2"))
 
 
 def driver() -> Any:

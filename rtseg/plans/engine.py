@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+from collections import Counter
 from typing import Any
 
 from rtseg.errors import BackendError, MissingExtra
 from rtseg.plans.driver import driver, open_gpu
-from rtseg.plans.library import Log, trt
+from rtseg.plans.library import FLAVOUR, Log, trt
 
-__all__ = ["NotLoaded", "deserialise", "inspected"]
+__all__ = ["NotLoaded", "deserialise", "inspected", "summary"]
+
+TYPES = {
+    "fp32": "fp32", "float": "fp32", "fp16": "fp16", "half": "fp16", "bf16": "bf16", "bfloat16": "bf16",
+    "int8": "int8", "fp8": "fp8", "int32": "int32", "int64": "int64", "bool": "bool",
+}  # fmt: skip
+"""The engine inspector's words for types, of several versions."""
 
 
 class NotLoaded(BackendError):
@@ -22,7 +30,10 @@ def _runtime() -> tuple[trt.Runtime, Log]:
     """The process's one `Runtime`; BackendError without a driver, where making one would end the process."""
     driver()
     log = Log()
-    return trt.Runtime(log), log
+    try:
+        return trt.Runtime(log), log
+    except (TypeError, RuntimeError) as exc:  # pybind11's word for a factory that returned nothing
+        raise BackendError(f"{FLAVOUR} does not start its runtime: {log.said}") from exc
 
 
 def deserialise(plan: bytes, *, host_code: bool = False) -> tuple[trt.ICudaEngine | None, str]:
@@ -48,6 +59,16 @@ def inspected(plan: bytes) -> tuple[list[str] | None, str]:
     except (BackendError, MissingExtra) as exc:
         return None, str(exc)
     return [_line(layer) for layer in json.loads(text).get("Layers", [])], ""
+
+
+def summary(layers: list[str]) -> str:
+    """How many layers the engine has, and how many of them answer in which type."""
+    counts: Counter[str] = Counter()
+    for line in layers:
+        found = re.search(r"\b(" + "|".join(TYPES) + r")\b", line.rpartition(" -> ")[2], re.IGNORECASE)
+        counts[TYPES[found[1].lower()] if found else "other"] += 1
+    told = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    return f"{len(layers)} layers of the engine as fused, by what they answer in: {told}"
 
 
 def _line(layer: Any) -> str:

@@ -40,6 +40,9 @@ MOVES = frozenset({
 })  # fmt: skip
 """Operators that only move values: half where what they move is half already."""
 
+NO_ARITHMETIC = frozenset({"Cast", "CastLike", "Constant", "ConstantOfShape"})
+"""Operators of float32 that lose nothing in half precision and gain nothing: not worth a word."""
+
 FRAGILE = {
     "Softmax": "sums of exponentials",
     "LogSoftmax": "sums of exponentials",
@@ -164,7 +167,7 @@ class _Conversion:
         if half:
             self._done.half += 1
             self._half.update(name for name in node.output if self._types.get(name) == TensorProto.FLOAT)
-        elif node.op_type not in MOVES | {"Constant"} and TensorProto.FLOAT in map(self._types.get, node.output):
+        elif node.op_type not in MOVES | NO_ARITHMETIC and TensorProto.FLOAT in map(self._types.get, node.output):
             self._done.kept[node.op_type] += 1
 
     def _as(self, name: str, half: bool) -> str:

@@ -12,7 +12,8 @@ import pytest
 from rtseg.backends import open_backend
 from rtseg.cli import main
 from rtseg.errors import BackendError, ConfigError
-from tests.onnx_models import NORMALISATION, reference
+from rtseg.spec import METADATA_KEY
+from tests.onnx_models import NORMALISATION, conv_model, reference
 from tests.plans.rtx import SIZE, Profile, small
 
 from rtseg.backends import tensorrt  # isort: skip - tests.plans.rtx skips where there is no TensorRT
@@ -111,6 +112,24 @@ def test_plan_built_ahead_is_used_for_every_size_it_serves(
         backend.prepare((128, 128))
         assert "building engines/net/net.128x128.fp32" in caplog.text
     assert len(loaded) == 2
+
+
+@pytest.mark.gpu
+def test_running_builds_at_first_use_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, spec = small(tmp_path)
+    path = conv_model(tmp_path / "net.onnx", metadata={METADATA_KEY: spec.to_json()})
+    install(monkeypatch)
+    words = ["run", "synthetic:drive", "null:", "--backend", "tensorrt", "--model", str(path), "--limit", "2"]
+    assert main([*words, "--size", "64x96"]) == 0
+    said = capsys.readouterr().err
+    assert "building engines/net/net.64x96.fp16.tensorrt_rtx" in said
+    assert "comparing labels with fp32 on 8 frames of synthetic:drive (fp16 rounding emulated on the CPU)" in said
+    assert "net in fp16: labels equal to fp32 on " in said
+    assert main([*words, "--size", "64x96"]) == 0
+    said = capsys.readouterr().err
+    assert "building" not in said and "tensorrt" in said
 
 
 @pytest.mark.gpu

@@ -16,7 +16,7 @@ gpu.skip_without()
 from rtseg import runner  # noqa: E402
 from rtseg.backends.null import NullBackend  # noqa: E402
 from rtseg.config import RunConfig  # noqa: E402
-from rtseg.cuda import DeviceArray, device_array  # noqa: E402
+from rtseg.device.arrays import DeviceArray, device_array  # noqa: E402
 from rtseg.device.track import GPU_STAGES  # noqa: E402
 from rtseg.errors import BackendError  # noqa: E402
 from rtseg.runner import run_config  # noqa: E402

@@ -13,6 +13,21 @@ from tests import gpu
 from tests.kernels.host import HostDevice
 
 opened: list[Any] = []
+compiled: dict[str, dict[str, Any]] = {}
+"""What each kernel uses, by architecture and compiler: filled by the tests that compile them."""
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What the kernels use, where tests compiled them for GPUs."""
+    if not compiled:
+        return
+    terminalreporter.section("kernels.cu: registers per thread, with + and the bytes spilled where there are any")
+    write = terminalreporter.write_line
+    write(f"{'':20}{'shared':>7}" + "".join(f"{name:>15}" for name in compiled))
+    for name, first in next(iter(compiled.values())).items():
+        used = [kernels[name] for kernels in compiled.values()]
+        cells = (f"{one.registers}+{one.spilled}" if one.spilled else f"{one.registers}" for one in used)
+        write(f"{name:20}{first.shared:7}" + "".join(f"{cell:>15}" for cell in cells))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,6 +12,7 @@ from rtseg.errors import BackendError, MissingExtra
 from rtseg.kernels import compile as compilation
 from rtseg.kernels import plans
 from rtseg.kernels.compile import ARCHITECTURES, Compiled, CompileError, build, compiled, compilers, target, usage
+from tests.kernels.conftest import compiled as table
 
 needs_compiler = pytest.mark.skipif(
     not compilers(), reason="needs a CUDA compiler: pip install nvidia-cuda-nvrtc (or nvcc of the CUDA toolkit)"
@@ -19,17 +20,8 @@ needs_compiler = pytest.mark.skipif(
 slow = pytest.mark.slow
 
 
-def table(architecture: str, done: Compiled) -> str:
-    """One line per kernel, for the log."""
-    lines = [f"{architecture} by {done.compiler}: registers, shared bytes, stack bytes, spilled bytes"]
-    for name, used in usage(done.log).items():
-        lines.append(f"  {name:20}{used.registers:5}{used.shared:8}{used.stack:5}{used.spilled:5}")
-    return "\n".join(lines)
-
-
 def check(architecture: str, done: Compiled) -> None:
-    print(table(architecture, done))
-    used = usage(done.log)
+    used = table[f"{architecture}{'' if done.compiler.startswith('NVRTC') else ' by nvcc'}"] = usage(done.log)
     assert set(used) == set(plans.KERNELS)
     assert {name for name, kernel in used.items() if kernel.spilled} == set()
     assert max(kernel.shared for kernel in used.values()) <= 24 << 10

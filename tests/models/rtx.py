@@ -12,7 +12,8 @@ from rtseg.spec import ModelSpec
 def build_engine(path: Path, spec: ModelSpec, precision: str = "fp32") -> int:
     """Compile an ONNX file for dynamic height and width in fp32 or fp16 and return the plan's size in bytes.
 
-    Skips the test without tensorrt_rtx. ModelError or BackendError with TensorRT's own words where it does not compile.
+    What it took is kept in `BUILDS`. Skips the test without tensorrt_rtx. ModelError or BackendError with TensorRT's
+    own words where it does not compile.
     """
     pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx: pip install tensorrt-rtx", exc_type=ImportError)
     from rtseg.plans import fold, half
@@ -30,9 +31,12 @@ def build_engine(path: Path, spec: ModelSpec, precision: str = "fp32") -> int:
         spec.output_name: ("output", "fp32", (1, len(spec.classes), -1, -1)),
     }
     if precision == "fp16":
-        assert "fp16" in made.counts()["convolution"]
+        assert set(made.counts()["convolution"]) == {"fp16"}
+    BUILDS.append((spec.name, precision, made.seconds, len(made.plan)))
     return len(made.plan)
 
 
+BUILDS: list[tuple[str, str, float, int]] = []
+"""Name, precision, seconds and bytes of every build so far: printed when the tests are done."""
 SIDES = ((4, 4), (12, 16), (34, 60))
 """Smallest, usual and largest input as numbers of the network's multiple."""

@@ -232,6 +232,8 @@ def test_the_file_computes_what_torch_does_and_compiles_for_tensorrt(
         print(f"{name} in {runtime}: largest logit difference {error:.2e}, labels equal {agreement:.4%}")
         record_property(f"largest logit difference in {runtime}", error)
         assert agreement > 0.99
-    whole = build_engine(path, spec)
-    assert whole > count_parameters(network)
-    assert build_engine(path, spec, "fp16") < 0.75 * whole
+    whole, half = build_engine(path, spec), build_engine(path, spec, "fp16")
+    weights = count_parameters(network)
+    assert whole > 3 * weights
+    if weights > 1e6:  # below, what TensorRT brings along outweighs them
+        assert whole - half > 1.4 * weights

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from rtseg.plans import agreement, cache  # isort: skip - tests.plans.rtx skips 
 from rtseg.plans import make as making  # isort: skip
 from rtseg.plans.build import build, find  # isort: skip
 from rtseg.plans.make import Check  # isort: skip
+from rtseg.plans.profiles import chosen  # isort: skip
 from rtseg.plans.compile import Options  # isort: skip
 
 QUICK = Check(count=1)
@@ -82,7 +85,7 @@ def test_a_plan_is_built_once(tmp_path: Path, log: pytest.LogCaptureFixture) -> 
         ({"sizes": "32x32"}, "sizes was 32x32, is 64x96"),
         ({"gpu": "NVIDIA L4", "capability": "sm89"}, "compute capability was sm89, is portable, GPU was NVIDIA L4"),
         ({"converter": 0}, "conversion of rtseg was 0, is 1"),
-        ({"options": {"workspace": 64}}, "workspace was 64, is None"),
+        ({"options": {"workspace": 64}}, "workspace was 64, is not set"),
     ],
 )
 def test_a_plan_of_something_else_is_built_again(
@@ -133,6 +136,28 @@ def test_a_plan_that_cannot_be_trusted_is_an_error_that_names_it(tmp_path: Path,
     assert str(plan) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_plan_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, spec = small(tmp_path)
+    old = plain(tmp_path)
+    new = plain(tmp_path, rebuild="to see")
+    data = b"x" + new.data
+    sidecar = msgspec.structs.replace(
+        new.sidecar, bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
+    )  # fmt: skip
+    read = Path.read_bytes
+    moments = iter([lambda: cache.store(old.path, data, sidecar)])
+
+    def reading(self: Path) -> bytes:
+        if self == old.path:
+            next(moments, lambda: None)()
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    assert cache.read_plan(old.path) == (data, sidecar)
+    moments = iter([old.path.unlink])  # the moment in which there is only the other's sidecar
+    assert find(path, spec, SIZE, precision="fp32") is None
+
+
 def test_plans_elsewhere_are_read_only_when_named(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     made = plain(tmp_path, out=tmp_path / "elsewhere" / "net.plan")
@@ -166,10 +191,37 @@ def test_half_precision_is_checked_and_the_agreement_kept(tmp_path: Path, log: p
     assert not build(path, spec, ONE, check=QUICK).fresh  # what was there is still there
 
 
+def test_every_size_of_a_plan_is_checked_and_the_lowest_agreement_kept(
+    tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    path, spec = small(tmp_path)
+    sizes = (*ONE, Profile((32, 32), (128, 32), (256, 256)), Profile((64, 64), SIZE, (96, 96)))
+    made = build(path, spec, sizes, check=QUICK)
+    found = {
+        size: float(share) / 100
+        for share, size in re.findall(r"equal to fp32 on ([\d.]+)% of the pixels of 1 frames of .* at (\w+) ", log.text)
+    }
+    assert found.keys() == {"64x96", "128x32"}
+    told = made.sidecar.report["agreement"]
+    assert told["equal"] == pytest.approx(min(found.values()), abs=1e-5)
+    assert found["x".join(map(str, told["size"]))] == min(found.values())
+
+
+def test_no_room_for_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, spec = small(tmp_path)
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BackendError, match=r"cannot write .*\.onnx \(No space left on device\): set TMPDIR"):
+        build(path, spec, ONE, check=QUICK)
+
+
 def test_a_conversion_that_changes_labels_is_refused(tmp_path: Path) -> None:
     path, spec = small(tmp_path)
     spec = msgspec.structs.replace(spec, mean=(-4e4, 4e4, 3e4))  # logits far beyond float16's range
-    with pytest.raises(BackendError, match="build it in another precision, or pass --agreement") as error:
+    with pytest.raises(BackendError, match="build it in another precision, or pass a lower --agreement") as error:
         build(path, spec, ONE, check=QUICK)
     assert "\n" not in str(error.value)
     assert not list(Path("engines").rglob("*.plan"))
@@ -381,3 +433,28 @@ def test_killed_while_replacing_leaves_no_plan_or_a_whole_one(tmp_path: Path) ->
             process.kill()
     assert not old.path.exists()
     assert plain(tmp_path).fresh
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "precision", "enough"),
+    [
+        ("unet-fast0-camvid", "fp16", 0.999),
+        ("unet-lite2-camvid", "fp16", 0.999),
+        ("unet-fast0-camvid-int8", "int8", 0.97),
+    ],
+)
+def test_shipped_models_keep_their_labels_on_real_frames(
+    data_dir: Path, tmp_path: Path, name: str, precision: str, enough: float
+) -> None:
+    package = find_package(name)
+    assert package.spec is not None
+    clip = str(data_dir / "video" / "highway_960x540.mp4")
+    made = build(
+        package.path, package.spec, chosen(package.spec), check=Check(clip, enough=enough), out=tmp_path / "net.plan"
+    )
+    told = made.sidecar.report["agreement"]
+    assert made.sidecar.identity.precision == precision
+    assert (told["frames"], told["source"]) == (8, clip)
+    assert enough <= told["worst"] <= told["equal"] <= 1

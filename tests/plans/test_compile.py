@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from tests.onnx_models import CLASSES, save, value
 from tests.plans.rtx import ONE, SIZE, Profile, small
 
 from rtseg.plans import compile as compiling  # isort: skip - tests.plans.rtx skips where there is no TensorRT
+from rtseg.plans import library, progress  # isort: skip
 from rtseg.plans.compile import Layer, Options, check_options, compile_plan  # isort: skip
 
 
@@ -130,10 +133,151 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
     assert out.getvalue() == ""
 
 
+def test_progress_without_a_terminal_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, spec = small(tmp_path)
+    step = progress.Monitor.step_complete
+
+    def slow(self: Any, phase: str, at: int) -> bool:
+        time.sleep(0.3)
+        return step(self, phase, at)
+
+    monkeypatch.setattr(compiling, "QUIET", 0.2)
+    monkeypatch.setattr(progress.Monitor, "step_complete", slow)
+    with caplog.at_level(logging.INFO, "rtseg"):
+        compile_plan(path.read_bytes(), spec, ONE, Options())
+    assert re.search(r"still building after \d s: Building engine \d/\d", caplog.text)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "rtseg"):
+        compile_plan(path.read_bytes(), spec, ONE, Options(), console=Console(file=io.StringIO(), force_terminal=True))
+    assert "still building" not in caplog.text
+
+
+def test_phases_are_followed_by_name() -> None:
+    monitor = progress.Monitor(None)
+    assert monitor.at == ""
+    monitor.phase_start("Building engine", None, 6)
+    monitor.phase_start("Timing", "Building engine", 300)
+    assert monitor.step_complete("Timing", 11)
+    assert monitor.at == "Building engine 0/6, Timing 12/300"
+    monitor.phase_start("Timing", "Building engine", 4)  # the next one of that name
+    assert monitor.at == "Building engine 0/6, Timing 0/4"
+    monitor.phase_finish("Timing")
+    monitor.phase_finish("Timing")
+    monitor.stopped.set()
+    assert not monitor.step_complete("Building engine", 0)
+    assert monitor.at == "Building engine 1/6"
+
+
+def test_bars_are_indented_by_phase() -> None:
+    with progress.progress(Console(file=io.StringIO(), force_terminal=True)) as bars:
+        assert bars is not None
+        monitor = progress.Monitor(bars)
+        for name, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "a")):
+            monitor.phase_start(name, parent, 2)
+        monitor.step_complete("c", 0)
+        assert [(task.description, task.completed) for task in bars.tasks] == [
+            ("a", 0), ("  b", 0), ("    c", 1), ("  d", 0)
+        ]  # fmt: skip
+        monitor.phase_finish("b")
+        assert [task.description for task in bars.tasks] == ["a", "    c", "  d"]
+
+
+def test_builder_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As TensorRT's does without a working GPU: pybind11 then raises TypeError."""
+    path, spec = small(tmp_path)
+
+    def nothing(log: Any) -> None:
+        log.log(library.trt.ILogger.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(library.trt, "Builder", nothing)
+    with pytest.raises(BackendError, match="does not start its builder: CUDA initialization failure with error: 35"):
+        compile_plan(path.read_bytes(), spec, ONE, Options())
+
+
+def test_too_little_workspace_is_told() -> None:
+    package = find_package("unet-fast0-camvid")
+    assert package.spec is not None
+    model = fold.load(package.path)
+    fold.fold(model)
+    with pytest.raises(BackendError, match=r"cannot build unet-fast0-camvid: .*; --workspace 1 may be too little"):
+        compile_plan(
+            model.SerializeToString(), package.spec, (Profile.fixed((416, 768)),), Options(workspace=1)
+        )  # fmt: skip
+
+
+class Config:
+    """Keeps what the builder would be told; `cache` is the timing cache that it makes of bytes."""
+
+    def __init__(self, cache: Any = b"") -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.cache = cache
+
+    def set_flag(self, flag: Any) -> None:
+        self.calls.append(("flag", flag))
+
+    def set_memory_pool_limit(self, pool: Any, size: int) -> None:
+        self.calls.append((pool, size))
+
+    def create_timing_cache(self, held: bytes) -> Any:
+        self.calls.append(("cache", held))
+        return self.cache
+
+    def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
+        return cache is self.cache and not ignore_mismatch
+
+
+def configured(options: Options, **config: Any) -> Any:
+    """What `_configure` tells the builder of TensorRT itself."""
+    told: Any = Config(**config)
+    compiling._configure(told, options, library.Log())
+    return told
+
+
+def test_options_that_only_tensorrt_itself_has(tmp_path: Path) -> None:
+    trt = library.trt
+    told = configured(Options(workspace=512))
+    assert told.calls == [(trt.MemoryPoolType.WORKSPACE, 512 << 20)]
+    assert told.profiling_verbosity == trt.ProfilingVerbosity.DETAILED
+    assert not hasattr(told, "hardware_compatibility_level")
+    level = configured(Options(hardware_compatible="ampere+")).hardware_compatibility_level
+    assert level == trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    level = configured(Options(hardware_compatible="same-capability")).hardware_compatibility_level
+    assert level == trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
+    assert configured(Options(version_compatible=True)).calls == [("flag", trt.BuilderFlag.VERSION_COMPATIBLE)]
+    file = tmp_path / "timing.cache"
+    assert configured(Options(timing_cache=file)).calls == [("cache", b"")]  # the first build makes it
+    file.write_bytes(b"timings")
+    assert configured(Options(timing_cache=file)).calls == [("cache", b"timings")]
+    with pytest.raises(ConfigError, match=r"timing\.cache is no timing cache of this GPU and tensorrt_rtx: delete it"):
+        configured(Options(timing_cache=file), cache=None)
+    with pytest.raises(ConfigError, match=r"cannot keep the timing cache nowhere/t: there is no folder nowhere"):
+        configured(Options(timing_cache=Path("nowhere/t")))
+
+
+def test_level_that_an_older_tensorrt_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library.trt, "HardwareCompatibilityLevel", type("Levels", (), {"AMPERE_PLUS": 1}))
+    with pytest.raises(ConfigError, match="this tensorrt_rtx has no level same-capability: update it"):
+        configured(Options(hardware_compatible="same-capability"))
+
+
+def test_timing_cache_that_cannot_be_kept_does_not_lose_the_plan(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    timings: Any = type("Timings", (), {"serialize": lambda self: b"timings"})()
+    compiling._keep(tmp_path / "timing.cache", timings)
+    assert (tmp_path / "timing.cache").read_bytes() == b"timings"
+    (tmp_path / "folder").mkdir()
+    compiling._keep(tmp_path / "folder", timings)
+    assert "the timing cache is not kept: cannot write" in caplog.text and "Is a directory" in caplog.text
+
+
 def test_interrupting_ends_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, spec = small(tmp_path)
     seen = threading.Event()
-    step = compiling._Monitor.step_complete
+    step = progress.Monitor.step_complete
 
     def interrupt(self: Any, phase: str, at: int) -> bool:
         if not seen.is_set():
@@ -142,7 +286,7 @@ def test_interrupting_ends_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert self.stopped.wait(10)
         return step(self, phase, at)
 
-    monkeypatch.setattr(compiling._Monitor, "step_complete", interrupt)
+    monkeypatch.setattr(progress.Monitor, "step_complete", interrupt)
     with pytest.raises(KeyboardInterrupt):
         compile_plan(path.read_bytes(), spec, ONE, Options())
     assert seen.is_set()
