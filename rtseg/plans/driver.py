@@ -48,7 +48,7 @@ def _library() -> Any:
         return ctypes.CDLL(LIBRARY)
     except OSError as exc:
         raise BackendError(
-            "no NVIDIA driver here (libcuda.so.1 is not found): install the driver, then pip install 'rtseg[tensorrt]'"
+            "no NVIDIA driver here (libcuda.so.1 is not found): install the driver, then pip install 'rtseg[tensorrt,gpu]'"
         ) from exc
 
 

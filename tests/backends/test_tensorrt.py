@@ -48,7 +48,7 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestWithoutADriver:
     def test_opening(self, tmp_path: Path) -> None:
         path, _ = small(tmp_path)
-        with pytest.raises(BackendError, match=r"no NVIDIA driver here .* pip install 'rtseg\[tensorrt\]'"):
+        with pytest.raises(BackendError, match=r"no NVIDIA driver here .* pip install 'rtseg\[tensorrt,gpu\]'"):
             open_backend("tensorrt", str(path), overrides=NORMALISATION)
 
     def test_running_is_one_line_and_exit_code_1(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,7 @@ def test_what_the_driver_answers_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     driving._library.cache_clear()
     monkeypatch.setattr(driving, "LIBRARY", "libnowhere.so.1")
-    with pytest.raises(BackendError, match=r"no NVIDIA driver here .* pip install 'rtseg\[tensorrt\]'"):
+    with pytest.raises(BackendError, match=r"no NVIDIA driver here .* pip install 'rtseg\[tensorrt,gpu\]'"):
         gpus()
     driving._library.cache_clear()
 
