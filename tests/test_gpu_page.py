@@ -27,7 +27,7 @@ OTHERS = {
 """What the page quotes of other programs."""
 VALUES = (
     "…", r"\(\d+\)", "'[^']*'", r"CUDA_ERROR_\w+", r"cuda:\d", r"sm_\d+", "NVRTC", r"\btensorrt\b", "TensorRT",
-    r"\d[\d.]*", "--[a-z-]+", "(?= failed with)",
+    r"\d[\d.]*", "--[a-z-]+", r"kernels\.cu", "(?= failed with)",
     "libnvinfer", "libcudart", r"\.so", "expecting compute", "got compute", "OutOfMemory",
 )  # fmt: skip
 """What may be another word in the same message, and words of TensorRT and of the loader inside of ours."""
