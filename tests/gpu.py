@@ -10,8 +10,6 @@ from types import ModuleType
 
 import pytest
 
-from tests.kernels import host
-
 CHOICES = ("none", "emulated", "real")
 SKIPPED = "needs --gpu emulated (make test) or --gpu real (make gpu)"
 
@@ -56,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if gpu == "emulated" and not missing(gpu):
         from tests import emulator
         from tests.device import network
+        from tests.kernels import host
 
         emulator.load()
         emulator.add_kernels(host.compiled(host.HERE / "host.cpp", host.KERNELS))

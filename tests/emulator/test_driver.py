@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rtseg.plans import driver
 from tests import emulator as package
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,12 @@ def test_signatures_are_those_of_cuda() -> None:
     command = [compiler, *package.FLAGS, "-fsyntax-only", "-DEMULATOR_CUDA_H", f"-I{headers}", str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.gpu
+def test_rtseg_finds_it(emulator: Any) -> None:
+    emulator.set_capability(8, 7)
+    assert driver.gpus() == [driver.Gpu(0, "Emulated GPU", (8, 7))]
 
 
 @pytest.mark.gpu

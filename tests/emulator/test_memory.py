@@ -262,6 +262,24 @@ def test_writes_around_memory_are_noticed(cuda: Any, emulator: Any, offset: int,
     cuda.Context.synchronize()
 
 
+def test_a_fault_ends_with_its_context(emulator: Any) -> None:
+    import pycuda.driver as cuda
+
+    cuda.init()
+    for _ in range(2):
+        context = cuda.Device(0).retain_primary_context()
+        context.push()
+        memory = cuda.mem_alloc(100)
+        ctypes.memset(int(memory) + 100, 0, 1)
+        with pytest.raises(cuda.LogicError, match="illegal memory access"):
+            cuda.Context.synchronize()
+        context.pop()
+        context.detach()
+        del memory
+    assert emulator.counters()["device_ranges"] == 0
+    emulator.reset()
+
+
 def test_writes_to_freed_memory_are_noticed(cuda: Any, emulator: Any) -> None:
     memory = cuda.mem_alloc(100)
     address = int(memory)

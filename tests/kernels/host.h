@@ -5,6 +5,7 @@
 // missing barrier shows as a result that depends on it.
 
 #include <math.h>
+#include <setjmp.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -86,24 +87,42 @@ namespace fibers {
 const size_t STACK = 64 << 10;
 
 struct Fiber {
-    ucontext_t context;
+    ucontext_t context;  // for its beginning
+    jmp_buf place;       // where it goes on
     std::unique_ptr<char[]> stack;  // not filled, so that it costs only the memory that is used
-    bool done;
+    bool begun, done;
 };
 
-static thread_local ucontext_t scheduler;
+static thread_local jmp_buf scheduler;
 static thread_local std::vector<Fiber> all;
 static thread_local unsigned current;
 static thread_local bool busy;  // a launch runs; at the beginning of one: the last was left in the middle
 static thread_local void (*body)(const void *);
 static thread_local const void *parameters;
 
+// Jumps, as swapcontext makes two system calls each time.
+__attribute__((noinline)) static void resume(Fiber &fiber)
+{
+    if (_setjmp(scheduler))
+        return;
+    if (fiber.begun)
+        _longjmp(fiber.place, 1);
+    fiber.begun = true;
+    setcontext(&fiber.context);
+}
+
+__attribute__((noinline)) static void pause()
+{
+    if (!_setjmp(all[current].place))
+        _longjmp(scheduler, 1);
+}
+
 static void live()
 {
     for (;;) {
         body(parameters);
         all[current].done = true;
-        swapcontext(&all[current].context, &scheduler);
+        pause();
     }
 }
 
@@ -114,6 +133,7 @@ static void prepare(unsigned count)
     all = std::vector<Fiber>(count);
     for (Fiber &fiber : all) {
         fiber.stack.reset(new char[STACK]);
+        fiber.begun = false;
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.get();
         fiber.context.uc_stack.ss_size = STACK;
@@ -131,7 +151,7 @@ static bool run_block(unsigned count, bool backwards)
         for (unsigned i = 0; i < count; i++) {
             current = backwards ? count - 1 - i : i;
             threadIdx = {current, 0, 0};
-            swapcontext(&scheduler, &all[current].context);
+            resume(all[current]);
             finished += all[current].done;
         }
         if (finished != 0 && finished != count)
@@ -142,4 +162,4 @@ static bool run_block(unsigned count, bool backwards)
 
 }  // namespace fibers
 
-static inline void __syncthreads() { swapcontext(&fibers::all[fibers::current].context, &fibers::scheduler); }
+static inline void __syncthreads() { fibers::pause(); }
