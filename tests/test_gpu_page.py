@@ -27,7 +27,7 @@ OTHERS = {
 """What the page quotes of other programs."""
 VALUES = (
     "…", r"\(\d+\)", "'[^']*'", r"CUDA_ERROR_\w+", r"cuda:\d", r"sm_\d+", "NVRTC", r"\btensorrt\b", "TensorRT",
-    r"\d[\d.]*", "--[a-z-]+", "(?= failed with)",
+    "pycuda", r"\d[\d.]*", "--[a-z-]+", r"kernels\.cu", "(?= failed with)",
     "libnvinfer", "libcudart", r"\.so", "expecting compute", "got compute", "OutOfMemory",
 )  # fmt: skip
 """What may be another word in the same message, and words of TensorRT and of the loader inside of ours."""
@@ -103,7 +103,8 @@ def test_every_flag_of_build_is_one() -> None:
     known = {word for action in parser._subparsers._group_actions for each in action.choices.values()  # type: ignore[union-attr]
              for word in each._option_string_actions}  # fmt: skip
     page = PAGE.replace("--gpus", "").replace("--system-site-packages", "")
-    flags = {flag for span in re.findall(r"`([^`\n]+)`", page) for flag in re.findall(r"--[a-z][a-z-]+", span)}
+    spans = [span for span in re.findall(r"`([^`\n]+)`", page) if not span.startswith("pytest ")]
+    flags = {flag for span in spans for flag in re.findall(r"--[a-z][a-z-]+", span)}
     assert {"--precision", "--workspace", "--timing-cache", "--hardware-compatible", "--layers", "--agreement"} <= flags
     assert flags <= known
 

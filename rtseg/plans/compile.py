@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -250,17 +250,16 @@ def _build(
 
     thread = threading.Thread(target=work, name="rtseg-build", daemon=True)
     start = told = time.monotonic()
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(0.1)
+        thread.start()
+        while not wait([built], 0.1).done:
             now = time.monotonic()
             if monitor.bars is None and now - told >= QUIET:
                 told = now
                 logger.info("still building after %.0f s: %s", now - start, monitor.at or "starting")
     except BaseException:
         monitor.stopped.set()
-        thread.join(30)
+        wait([built], 30)  # not for the thread, which may be between its start and being known to run
         raise
     return built.result()
 

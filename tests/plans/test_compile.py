@@ -290,7 +290,37 @@ def test_interrupting_ends_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         compile_plan(path.read_bytes(), spec, ONE, Options())
     assert seen.is_set()
-    assert not [thread for thread in threading.enumerate() if thread.name == "rtseg-build" and thread.is_alive()]
+    assert not still_building()
+
+
+def still_building() -> list[threading.Thread]:
+    """Threads of builders that have not ended within seconds."""
+    threads = [thread for thread in threading.enumerate() if thread.name == "rtseg-build"]
+    for thread in threads:
+        thread.join(10)
+    return [thread for thread in threads if thread.is_alive()]
+
+
+def test_interrupting_the_very_start_ends_the_build_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, spec = small(tmp_path)
+    stopped = []
+    step = progress.Monitor.step_complete
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            raise KeyboardInterrupt
+
+    def wait(self: Any, phase: str, at: int) -> bool:
+        stopped.append(self.stopped.wait(10))
+        return step(self, phase, at)
+
+    monkeypatch.setattr(progress.Monitor, "step_complete", wait)
+    monkeypatch.setattr(compiling.threading, "Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compile_plan(path.read_bytes(), spec, ONE, Options())
+    assert not still_building()
+    assert all(stopped)
 
 
 def test_shipped_package_in_fp32_and_fp16() -> None:
