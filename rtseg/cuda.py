@@ -20,7 +20,7 @@ from rtseg.device.graph import Event, Graph, capture
 from rtseg.errors import BackendError
 from rtseg.kernels.compile import compiled
 from rtseg.kernels.plans import Launch
-from rtseg.plans.driver import call, gpu
+from rtseg.nvidia import call, gpu
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -16,7 +16,7 @@ from rtseg.spec import METADATA_KEY, ModelSpec
 from tests.onnx_models import conv_model, save, value
 from tests.plans.rtx import library, small
 
-from rtseg.plans import driver  # isort: skip - tests.plans.rtx skips where there is no TensorRT
+from rtseg import nvidia as driver  # isort: skip
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from rtseg.cli import make_parser
-from rtseg.plans.driver import REASONS
+from rtseg.nvidia import REASONS
 from rtseg.registry import DECODERS, NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]

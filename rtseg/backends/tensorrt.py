@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from rtseg import registry
 from rtseg.backends._shared import InFlight, Outputs, check_count, input_shape, tensor_size
 from rtseg.errors import BackendError
+from rtseg.nvidia import gpu, gpus, open_gpu
 from rtseg.plans import build as plans
 from rtseg.plans import cache
-from rtseg.plans.driver import gpu, gpus, open_gpu
 from rtseg.plans.engine import NotLoaded, deserialise
 from rtseg.plans.execution import Execution, PlanLane
 from rtseg.plans.library import FLAVOUR

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from rtseg.backends._shared import WAIT_S, InFlight, Outputs, Worker, check_count, input_shape, one_line, tensor_size
 from rtseg.errors import BackendError, ConfigError, nearest
 from rtseg.models import build
+from rtseg.nvidia import open_gpu
 from rtseg.onnx_file import read_onnx
-from rtseg.plans.driver import open_gpu
 from rtseg.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rtseg.plans.driver import call, driver
+from rtseg.nvidia import call, driver
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -3,7 +3,6 @@
 | module | job |
 | --- | --- |
 | library.py | TensorRT or TensorRT-RTX, whichever is installed |
-| driver.py | asks the NVIDIA driver before TensorRT does |
 | half.py, fold.py | from a float32 ONNX graph to the typed one that TensorRT compiles |
 | profiles.py | the input sizes that a plan takes |
 | compile.py, progress.py | from an ONNX graph to a plan, and how far it is |

@@ -11,12 +11,12 @@ import msgspec
 from rich.console import Console
 
 from rtseg.errors import BackendError, ConfigError, nearest
+from rtseg.nvidia import Gpu, gpu
 from rtseg.onnx_file import is_quantised
 from rtseg.plans import cache
 from rtseg.plans.agreement import ENOUGH, SYNTHETIC
 from rtseg.plans.cache import Identity, Sidecar
 from rtseg.plans.compile import Options, check_options
-from rtseg.plans.driver import Gpu, gpu
 from rtseg.plans.library import FLAVOUR, IS_RTX, VERSION, check_version
 from rtseg.plans.make import Check, Job, Precision, make
 from rtseg.plans.profiles import Profile, covering, spelt

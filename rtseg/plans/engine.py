@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from rtseg.errors import BackendError, MissingExtra
-from rtseg.plans.driver import driver, open_gpu
+from rtseg.nvidia import driver, open_gpu
 from rtseg.plans.library import FLAVOUR, Log, trt
 
 __all__ = ["NotLoaded", "deserialise", "inspected", "summary"]

@@ -18,11 +18,11 @@ from rtseg import __version__, registry
 from rtseg.backends import Backend
 from rtseg.errors import BackendError, ModelError
 from rtseg.frame import Image
+from rtseg.nvidia import gpu, open_gpu
 from rtseg.plans import cache
 from rtseg.plans.agreement import ENOUGH, FRAMES, SYNTHETIC, Agreement, compare, frames, run_onnx
 from rtseg.plans.cache import Identity, Sidecar
 from rtseg.plans.compile import Options, compile_plan
-from rtseg.plans.driver import gpu, open_gpu
 from rtseg.plans.engine import NotLoaded
 from rtseg.plans.library import IS_RTX
 from rtseg.plans.profiles import Profile

@@ -20,7 +20,7 @@ from rtseg.backends import tensorrt  # isort: skip - tests.plans.rtx skips where
 from rtseg.backends.null import NullBackend  # isort: skip
 from rtseg.plans import build as building  # isort: skip
 from rtseg.segmenter import Segmenter  # isort: skip
-from rtseg.plans import driver  # isort: skip
+from rtseg import nvidia as driver  # isort: skip
 from rtseg.plans.engine import deserialise  # isort: skip
 from rtseg.plans.execution import Execution  # isort: skip
 from rtseg.plans.make import Check  # isort: skip

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rtseg.nvidia import check, driver
 from rtseg.plans import engine
-from rtseg.plans.driver import check, driver
 from rtseg.plans.library import trt
 from tests.onnx_models import reference
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from rtseg import nvidia as driving
 from rtseg.errors import BackendError
-from rtseg.plans import driver as driving
-from rtseg.plans.driver import Gpu, gpu, gpus
+from rtseg.nvidia import Gpu, gpu, gpus
 
 HAS_DRIVER = any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/nvgpu", "/dev/dxg"))
 

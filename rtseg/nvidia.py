@@ -1,4 +1,7 @@
-"""Asks the NVIDIA driver itself, before TensorRT does: a TensorRT `Runtime` made without a driver ends the process."""
+"""The NVIDIA driver itself, by its own library: asked before PyCUDA and TensorRT are.
+
+A TensorRT `Runtime` made without a driver ends the process, and PyCUDA does not import.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ def _library() -> Any:
         return ctypes.CDLL(LIBRARY)
     except OSError as exc:
         raise BackendError(
-            "no NVIDIA driver here (libcuda.so.1 is not found): install the driver, then pip install 'rtseg[tensorrt,gpu]'"
+            "no NVIDIA driver here (libcuda.so.1 is not found): install the driver, "
+            "then pip install 'rtseg[tensorrt,gpu]'"
         ) from exc
 
 
