@@ -55,7 +55,7 @@ def run(options: Options, record: Record) -> None:
                 try:
                     record.result[name] = step(options, plan)
                 except Exception as exc:
-                    if record.result["listed"]:
+                    if record.result["listed"] or isinstance(exc, ImportError):
                         raise
                     told = f"{type(exc).__name__}: {exc}"
                     record.result.setdefault("refused", {})[name] = told
