@@ -147,7 +147,7 @@ def _ok(steps: dict[str, Any], chosen: list[str]) -> bool:
 
 def _target(device: dict[str, Any] | None, partial: bool) -> Path:
     name = re.sub(r"[^a-z0-9]+", "-", device["name"].lower()).strip("-") if device else "none"
-    return ROOT / "docs" / "results" / f"gpu-{name}{'-partial' if partial else ''}.json"
+    return ROOT / "docs" / "results" / f"gpu-{name}{'-partial' if partial or not device else ''}.json"
 
 
 def _revision() -> tuple[str | None, bool | None]:

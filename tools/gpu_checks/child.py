@@ -35,6 +35,10 @@ def main() -> int:
     with record.part(name):
         if options.emulated:
             emulate()
+        if name != "environment":
+            from rtseg.plans.driver import gpus
+
+            gpus()  # which says why there is none; PyCUDA does not even import without a driver
         importlib.import_module(f"gpu_checks.{name}").run(options, record)
     record.save()
     return int(record.status != "done")

@@ -17,6 +17,7 @@ from gpu_checks.check import Options
 from gpu_checks.frame import device_of
 from gpu_checks.networks import segmenter_of
 from gpu_checks.record import NotRun, Record
+from rtseg.errors import BackendError
 from rtseg.plans.driver import gpu, gpus
 
 __all__ = ["run"]
@@ -66,11 +67,12 @@ def _build(options: Options, plan: Path) -> dict[str, Any]:
     """Compile the model in fp16 for the network's size, with the labels' agreement checked."""
     from rtseg.plans.build import build
     from rtseg.plans.profiles import Profile
-    from rtseg.spec import find_package, read_spec
+    from rtseg.spec import find_package
 
-    path = find_package(options.model).path
-    spec = read_spec(path.with_name("spec.json").read_bytes(), str(path))
-    built = build(path, spec, (Profile.fixed(options.size),), precision="fp16", device="cuda", out=plan)
+    package = find_package(options.model)
+    if package.spec is None:
+        raise BackendError(f"{package.path} has no spec.json: give a model package")
+    built = build(package.path, package.spec, (Profile.fixed(options.size),), precision="fp16", device="cuda", out=plan)
     report = json.loads(json.dumps(built.sidecar.report, default=str))
     return {
         "fresh": built.fresh,

@@ -46,11 +46,12 @@ def rival_network(options: Options) -> tuple[Any, str, Any]:
     if options.network == "blocks":
         return _blocks(), "cpu", torch.float32
     from rtseg.backends.torch import rebuild
-    from rtseg.spec import find_package, read_spec
+    from rtseg.spec import find_package
 
-    path = find_package(options.model).path
-    spec = read_spec(path.with_name("spec.json").read_bytes(), str(path))
-    network = rebuild(path, spec).to("cuda", torch.float16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    package = find_package(options.model)
+    if package.spec is None:
+        raise BackendError(f"{package.path} has no spec.json: give a model package")
+    network = rebuild(package.path, package.spec).to("cuda", torch.float16, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network, "cuda", torch.float16
 
 
