@@ -73,6 +73,7 @@ def check(names: Sequence[str], options: Options, out: Path | None, command: str
     chosen = [name for name in STEPS if name in names or name in ALWAYS]
     partial = not set(STEPS) <= set(names)
     interrupted = False
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a step's process must not outlive this one
     for name in chosen:
         left = options.seconds - (time.monotonic() - begin)
         print(f"\n== {name} (at {time.monotonic() - begin:.0f} s)", flush=True)
@@ -90,6 +91,7 @@ def check(names: Sequence[str], options: Options, out: Path | None, command: str
         print(f"-- {name}: {report['steps'][name]['status']}", flush=True)
         if interrupted:
             break
+    signal.signal(signal.SIGTERM, previous)
     _summary(report)
     print(f"wrote {target}")
     return 130 if interrupted else int(not report["ok"])

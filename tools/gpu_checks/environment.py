@@ -15,7 +15,7 @@ from importlib import metadata
 from gpu_checks.check import Options
 from gpu_checks.record import Record
 
-__all__ = ["run"]
+__all__ = ["nvidia_smi", "run"]
 
 FIELDS = (
     *("name", "driver_version", "memory.total", "memory.used", "compute_cap", "pstate", "persistence_mode"),
@@ -64,7 +64,7 @@ def run(options: Options, record: Record) -> None:
     with record.part("tools"):
         result["tools"] = {name: _telling(_output(command)) for name, command in COMMANDS.items()}
     with record.part("nvidia-smi"):
-        result["nvidia_smi"] = _nvidia_smi()
+        result["nvidia_smi"] = nvidia_smi(FIELDS)
     with record.part("machine"):
         from rtseg.report import machine
 
@@ -113,16 +113,16 @@ def _telling(text: str | None) -> str | None:
     return next(iter(telling or lines), None)
 
 
-def _nvidia_smi() -> dict[str, str] | None:
-    """The fields of nvidia-smi, all at once or, where it does not know one, each by itself; None without it."""
+def nvidia_smi(fields: Sequence[str]) -> dict[str, str] | None:
+    """Fields of nvidia-smi, all at once or, where it does not know one, each by itself; None without it."""
     if shutil.which("nvidia-smi") is None:
         return None
 
-    def asked(fields: Sequence[str]) -> str | None:
-        return _output(("nvidia-smi", "-i", "0", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"))
+    def asked(names: Sequence[str]) -> str | None:
+        return _output(("nvidia-smi", "-i", "0", f"--query-gpu={','.join(names)}", "--format=csv,noheader"))
 
-    text = asked(FIELDS)
+    text = asked(fields)
     values = [value.strip() for value in text.strip().splitlines()[0].split(",")] if text and text.strip() else []
-    if len(values) == len(FIELDS):
-        return dict(zip(FIELDS, values, strict=True))
-    return {field: answer.strip() for field in FIELDS if (answer := asked((field,)))}
+    if len(values) == len(fields):
+        return dict(zip(fields, values, strict=True))
+    return {field: answer.strip() for field in fields if (answer := asked((field,)))}

@@ -4,9 +4,9 @@ Each launch is recorded 100 times in a row into a graph, which is replayed; even
 the time of one launch with the gap to the next. `cold_us` rotates over buffers of more than twice the L2 cache, so that
 neither frame nor logits are in it; `warm_us` uses one set of buffers, as when the upload has just passed the cache.
 
-    result: logits (where the realistic ones come from), l2_bytes, peak_gb_s, copy_gb_s (device to device), floor_us
-    (the smallest kernel), rows: {name: cold_us, warm_us: {median, min, max, samples}, sets, bytes, gb_s, of_peak,
-    of_copy (by cold), kernels, limit_us, met}
+    result: logits (where the realistic ones come from), clocks (by nvidia-smi, right after), l2_bytes, peak_gb_s,
+    copy_gb_s (device to device), floor_us (the smallest kernel), rows: {name: cold_us, warm_us: {median, min, max,
+    samples}, sets, beyond_l2 (whether these sets are), bytes, gb_s, of_peak, of_copy (by cold), kernels, limit_us, met}
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from gpu_checks import launches, pictures, timing
 from gpu_checks.check import Options
+from gpu_checks.environment import nvidia_smi
 from gpu_checks.launches import Make
 from gpu_checks.record import Record
 from rtseg.cuda import Device
@@ -30,7 +31,7 @@ __all__ = ["run"]
 
 L2_BYTES = 38
 """CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE."""
-MOST_SETS = 40
+MOST_SETS = 64
 COPY_BYTES = 256 << 20
 PREPROCESS_US, LABELS_US = 15.0, 20.0
 """What must hold on an H100 at 1080p with a network of 512x1024."""
@@ -41,6 +42,7 @@ OUTPUTS = (
     ("labels", "overlay", "contours"),
     ("labels", "overlay", "confidence"),
 )
+CLOCKS = ("clocks.sm", "clocks.mem", "pstate", "clocks_throttle_reasons.active")
 HEADLINES = ("preprocess bgr8 NHWC float16", "labels+overlay model 19")
 
 
@@ -79,6 +81,7 @@ def run(options: Options, record: Record) -> None:
         bench.row("areas model", launches.areas(device, labels), None)
         noisy = np.random.default_rng(2).integers(0, 19, options.frame, dtype=np.uint8)
         bench.row("areas noise", launches.areas(device, noisy), None)
+        record.result["clocks"] = nvidia_smi(CLOCKS)
     for name in HEADLINES:
         row = record.result.get("rows", {}).get(name)
         if row is not None:
