@@ -28,8 +28,8 @@ STEPS = {
     "side": 60.0,
     "memory": 45.0,
     "engine": 75.0,
-    "tests": 90.0,
-    "sanitizer": 120.0,
+    "tests": 110.0,
+    "sanitizer": 140.0,
 }
 """Every step in order and the most seconds that it gets; all together they get the option's."""
 ALWAYS = ("environment",)

@@ -6,12 +6,14 @@ collection [{name, message}], skips {reason: count}, tail (pytest's last lines)
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from xml.etree import ElementTree
 
 from gpu_checks.check import ROOT, Options
@@ -21,6 +23,8 @@ __all__ = ["run"]
 
 EMULATED = ("tests/device/test_segmenter.py", "-k", "labels_it or in_flight_is_an_error")
 """What a dry run runs: two tests."""
+STOPPING = 5.0
+"""Seconds that pytest gets to write its report when its time is over."""
 MESSAGE = 400
 """Characters kept of a failure's message."""
 
@@ -34,14 +38,9 @@ def run(options: Options, record: Record) -> None:
         command += ["-o", "addopts=", "-W", "ignore::pytest.PytestConfigWarning", "-p", "no:cacheprovider"]
         command += ["--continue-on-collection-errors", "-q", "--maxfail=50"]
         command += [f"--junitxml={report}", *(marked() if not options.emulated else EMULATED)]
-        seconds = max(record.left - 3, 1)
+        seconds = max(record.left - STOPPING - 2, 1)
         with log.open("w", encoding="utf-8") as out:
-            try:
-                status = subprocess.run(
-                    command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, timeout=seconds
-                ).returncode
-            except subprocess.TimeoutExpired:
-                status = None
+            status = _within(command, out, seconds)
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         record.result |= {"status": status, "tail": lines[-15:]}
         for line in lines[-15:]:
@@ -63,6 +62,19 @@ def marked() -> list[str]:
         if "mark.gpu" in path.read_text(encoding="utf-8"):
             found.add(path if path.name.startswith("test_") else path.parent)
     return [str(path.relative_to(ROOT)) for path in sorted(found)] or ["tests"]
+
+
+def _within(command: list[str], out: IO[str], seconds: float) -> int | None:
+    """The exit status of a command; None where it had to be ended, as Ctrl-C does, so that it still reports."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT) as process:
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOPPING)
+        process.kill()
+    return None
 
 
 def counted(report: Path) -> dict[str, Any]:
