@@ -1,20 +1,21 @@
 """The step `engine`: TensorRT, whichever kind is installed, on this machine.
 
 result: library, version, listed (whether the library lists this GPU's compute capability), build {seconds, bytes,
-fresh, agreement, layers}, frames (rows as in frame.py, latency_ms and stages_ms), refused (what it said where it
-does not run on a GPU that it does not list: known, so no failure)
+fresh, agreement, layers}, frames (as rows of frame.py, with the agreement), log (rtseg's warnings), refused (what it
+said where it does not run on a GPU that it does not list: known, so no failure)
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from gpu_checks import agreement, loop, pictures
 from gpu_checks.check import Options
-from gpu_checks.frame import device_of
+from gpu_checks.frame import AGREE, device_of
 from gpu_checks.networks import segmenter_of
 from gpu_checks.record import NotRun, Record
 from rtseg.errors import BackendError
@@ -47,20 +48,38 @@ def run(options: Options, record: Record) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="rtseg-plan-") as folder:
         plan = Path(folder) / "model.plan"
+        logging.getLogger("rtseg").addHandler(_Kept(record.result.setdefault("log", [])))
         for name, step in (("build", _build), ("frames", _frames)):
             if not record.time_for(name, 5.0):
                 break
             with record.part(name):
                 if name == "frames" and "build" not in record.result:
+                    if "refused" in record.result:
+                        continue
                     raise NotRun("there is no plan")
                 try:
                     record.result[name] = step(options, plan)
-                except Exception as exc:
-                    if record.result["listed"] or isinstance(exc, ImportError):
+                except BackendError as exc:
+                    if record.result["listed"]:
                         raise
                     told = f"{type(exc).__name__}: {exc}"
                     record.result.setdefault("refused", {})[name] = told
                     record.tell(f"    not listed for compute capability {place.capability}, and so it is: {told}")
+        frames = record.result.get("frames")
+        if frames:
+            equal = frames["agreement"]["equal"]
+            record.target("equal labels (TensorRT)", equal, AGREE, "", sense="least", required=True)
+
+
+class _Kept(logging.Handler):
+    """Keeps what rtseg logs as warnings: why a plan does not load is among it."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
 
 
 def _build(options: Options, plan: Path) -> dict[str, Any]:

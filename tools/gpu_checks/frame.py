@@ -23,7 +23,7 @@ from gpu_checks.record import Record
 from rtseg.cuda import Device
 from rtseg.device.segmenter import DeviceSegmenter
 
-__all__ = ["run"]
+__all__ = ["AGREE", "device_of", "run"]
 
 SHARE = 0.05
 AGREE = 0.9999
