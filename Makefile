@@ -1,5 +1,6 @@
 # make demo    run the default model on a real clip (CLIP=path for your own); writes demo/overlay.mp4 and demo/report.json
 # make test    install what the tests need and run them, those of the GPU on an emulated driver
+# make gpu     all checks that need an NVIDIA GPU, in under eight minutes; writes docs/results/ (NO_VENV=1: with PYTHON as it is)
 # make test-zoo  the tests of every network, with its file and its engine (some minutes)
 # make lint    format, lint and type checks
 # make bench   measure the stages beside what a user would otherwise write; writes docs/bench/ and the README's figures
@@ -10,7 +11,7 @@ CLIP ?=
 BENCH_CLIP ?= $(wildcard ../shared/data/video/highway_960x540.mp4)
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-zoo lint bench clean
+.PHONY: demo test gpu test-zoo lint bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/bin/python:
@@ -40,6 +41,9 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/gpu.stamp
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 	$(BIN)/python -m pytest --gpu emulated -m "gpu and not slow"
+
+gpu: $(if $(NO_VENV),,$(VENV)/gpu.stamp)
+	$(if $(NO_VENV),$(PYTHON),$(BIN)/python) tools/gpu_check.py
 
 test-zoo: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow --durations=10

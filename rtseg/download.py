@@ -11,14 +11,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from rtseg.errors import ConfigError, ModelError
 from rtseg.report import file_hash
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 __all__ = ["cache_folder", "cached"]
 
@@ -140,6 +140,10 @@ def _append(address: Address, part: Path) -> str | None:
 
 @contextmanager
 def _bar(name: str, have: int, total: int | None) -> Iterator[Progress]:
+    # Not at the top: the GPU's kernels ask this module where their cache is, and draw nothing.
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

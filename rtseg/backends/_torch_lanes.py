@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rtseg.backends._shared import input_shape, one_line
 from rtseg.cuda import Device, Stream
+from rtseg.device.graph import uncollected
 from rtseg.errors import BackendError
 from rtseg.spec import ModelSpec
 
@@ -77,6 +78,7 @@ class TorchLane:
         graph = torch.cuda.CUDAGraph()
         with (
             self._failing(),
+            uncollected(),
             torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
         ):
             yield _TorchGraph(graph, self._stream, self._failing)
