@@ -36,7 +36,7 @@ def main() -> int:
         if options.emulated:
             emulate()
         if name != "environment":
-            from rtseg.plans.driver import gpus
+            from rtseg.nvidia import gpus
 
             gpus()  # which says why there is none; PyCUDA does not even import without a driver
         importlib.import_module(f"gpu_checks.{name}").run(options, record)

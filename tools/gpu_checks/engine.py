@@ -19,7 +19,7 @@ from gpu_checks.frame import AGREE, device_of
 from gpu_checks.networks import segmenter_of
 from gpu_checks.record import NotRun, Record
 from rtseg.errors import BackendError
-from rtseg.plans.driver import gpu, gpus
+from rtseg.nvidia import gpu, gpus
 
 __all__ = ["run"]
 

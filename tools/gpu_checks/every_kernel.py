@@ -23,7 +23,7 @@ from rtseg.kernels import cpu, plans
 from rtseg.kernels.cuda import Kernels
 from rtseg.kernels.pixels import FORMATS, nv12_to_bgr, to_bgr
 from rtseg.kernels.plans import Launch
-from rtseg.plans.driver import open_gpu
+from rtseg.nvidia import open_gpu
 from rtseg.spec import ModelSpec
 
 __all__ = ["main"]

@@ -24,7 +24,7 @@ from gpu_checks.record import Record
 from rtseg.cuda import Device
 from rtseg.errors import RtsegError
 from rtseg.kernels import plans
-from rtseg.plans.driver import open_gpu
+from rtseg.nvidia import open_gpu
 from rtseg.spec import ModelSpec
 
 __all__ = ["run"]

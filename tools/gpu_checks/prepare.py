@@ -20,7 +20,7 @@ def run(options: Options, record: Record) -> None:
     result = record.result
     with record.part("kernels.cu"):
         from rtseg.kernels import compile as compilation
-        from rtseg.plans.driver import gpu
+        from rtseg.nvidia import gpu
 
         capability = gpu().capability
         begin = time.monotonic()

@@ -9,7 +9,7 @@ from typing import Any
 
 from rtseg.cuda import Device, Stream
 from rtseg.kernels.plans import Launch
-from rtseg.plans.driver import check, driver
+from rtseg.nvidia import check, driver
 
 __all__ = ["attribute", "copy_rate", "launch_times", "peak_rate", "spread"]
 
