@@ -1,7 +1,7 @@
 """One tester that every network of the registry goes through; what is special to a network is tested in its own file.
 
-`make test` counts all of them and runs the rest of it for one network of each family and for each decoder; the others
-are marked slow, and `make test-zoo` runs them.
+`make test` counts all of them and runs the rest of it for one network of each family and for each decoder, but for the
+largest; the others are marked slow, and `make test-zoo` runs them.
 """
 
 from __future__ import annotations
@@ -55,10 +55,14 @@ def zoo() -> list[str]:
     return sorted({*NETWORKS, *OF_PAPERS, *pairs, *(f"{every}-{encoder}" for encoder in ENCODERS)})
 
 
+LARGE = {"fcn-resnet50", "segnet", "unet", "unet-residual"}
+"""Networks whose tests take half a minute each."""
+
+
 def representatives() -> set[str]:
-    """The first network of each module and each decoder on the lightest encoder."""
+    """The first network of each module and each decoder on the lightest encoder, without the LARGE ones."""
     first = {target.partition(":")[0]: name for name, (target, _) in reversed(NETWORKS.items())}
-    return {*first.values(), *(f"{decoder}-{BASES[0]}" for decoder in DECODERS)}
+    return {*first.values(), *(f"{decoder}-{BASES[0]}" for decoder in DECODERS)} - LARGE
 
 
 def each() -> list[Any]:

@@ -140,10 +140,10 @@ def test_progress_without_a_terminal_is_logged(
     step = progress.Monitor.step_complete
 
     def slow(self: Any, phase: str, at: int) -> bool:
-        time.sleep(0.3)
+        time.sleep(0.02)
         return step(self, phase, at)
 
-    monkeypatch.setattr(compiling, "QUIET", 0.2)
+    monkeypatch.setattr(compiling, "QUIET", 0.01)
     monkeypatch.setattr(progress.Monitor, "step_complete", slow)
     with caplog.at_level(logging.INFO, "rtseg"):
         compile_plan(path.read_bytes(), spec, ONE, Options())
