@@ -84,6 +84,7 @@ class TorchLane:
     def close(self) -> None:
         """Let go of the tensors; nothing may be running."""
         self._held.clear()
+        del self._tensor
 
     def _forward(self) -> Tensor:
         with torch.inference_mode():

@@ -103,7 +103,8 @@ class PlanLane:
         memories: dict[str, Memory],
         stream: Stream,
     ) -> None:
-        self.takes, self._gpu, self._context, self._memories, self._stream = spec, gpu, context, memories, stream
+        self.takes, self._gpu, self._memories, self._stream = spec, gpu, memories, stream
+        self._context: trt.IExecutionContext | None = context
         self.input = 0
         self.whole: tuple[int, ...] = ()
         self.shape: tuple[int, ...] = ()
@@ -119,6 +120,7 @@ class PlanLane:
 
     def enqueue(self) -> int:
         """Queue the network on the lane's stream; the address of its output."""
+        assert self._context is not None
         if not self._context.execute_async_v3(self._stream.handle):
             raise BackendError(f"{FLAVOUR} failed to run {self.takes.name}: out of memory, or a plan for another GPU")
         return self._memories[self.takes.output_name].address
@@ -128,7 +130,8 @@ class PlanLane:
         return self._gpu.capture(self._stream)
 
     def close(self) -> None:
-        """Give the buffers back; what runs must have been waited for."""
+        """Give the context and the buffers back; what runs must have been waited for."""
+        self._context = None  # TensorRT must free its own memory before the device's context ends
         for memory in self._memories.values():
             memory.free()
         self._memories.clear()
