@@ -22,7 +22,7 @@ from rtseg.device.graph import Event, Graph, capture
 from rtseg.errors import BackendError
 from rtseg.kernels.compile import compiled
 from rtseg.kernels.plans import Launch
-from rtseg.nvidia import call, gpu
+from rtseg.nvidia import REASONS, call, gpu
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,15 +37,17 @@ UNBLOCKED = 1
 
 
 ADVICE = {
-    "illegal": "a kernel left its memory: please report it, with what compute-sanitizer says",
-    "no kernel image": "the kernels on disk are for another GPU: delete ~/.cache/rtseg/kernels",
-    "image is invalid": "the kernels on disk are damaged: delete ~/.cache/rtseg/kernels",
-    "unsupported toolchain": "NVRTC is newer than the driver: pip install nvidia-cuda-nvrtc-cu12, or update the driver",
-    "PTX": "NVRTC is newer than the driver: pip install nvidia-cuda-nvrtc-cu12, or update the driver",
-    "capturing": "something waited or allocated while a frame was recorded: please report it",
-    "launch timed out": "the display's watchdog ended a kernel: use a GPU that drives no display, or a smaller --size",
+    "illegal": 700,
+    "misaligned": 716,
+    "launch failure": 719,
+    "image is invalid": 200,
+    "no kernel image": 209,
+    "unsupported toolchain": 222,
+    "PTX": 218,
+    "capturing": 900,
+    "launch timed out": 702,
 }
-"""What to do about an error, by a part of its text."""
+"""Codes of errors that a user can do something about, by a part of PyCUDA's text, which does not have them."""
 
 
 @contextmanager
@@ -60,8 +62,8 @@ def _named(device: str, asked: int | None = None) -> Iterator[None]:
             "the GPU (nvidia-smi lists them)"
         ) from exc
     except cuda.Error as exc:
-        text = " ".join(str(exc).split())
-        advice = next((advice for part, advice in ADVICE.items() if part in text), "see docs/gpu.md")
+        text = " ".join(str(exc).split()).removesuffix(" -")
+        advice = next((REASONS[code] for part, code in ADVICE.items() if part in text), "see docs/gpu.md")
         raise BackendError(f"{device}: {text}: {advice}") from exc
 
 

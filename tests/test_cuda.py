@@ -16,6 +16,8 @@ gpu.skip_without()
 from rtseg import cuda as opened  # noqa: E402
 from rtseg.cuda import Device  # noqa: E402
 from rtseg.errors import BackendError  # noqa: E402
+from rtseg.kernels import plans  # noqa: E402
+from rtseg.kernels.plans import Drawing, Plane  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 UNCLOSED = """
@@ -56,6 +58,20 @@ def test_damaged_kernels_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opened, "compiled", lambda *_, **__: b"\x7fELF and no more")
     with Device() as device, pytest.raises(BackendError, match=r"damaged: delete ~/\.cache/rtseg/kernels"):
         device.function("preprocess_bgr8")
+
+
+def test_what_to_do_about_a_kernel_that_left_its_memory(emulator: Any) -> None:
+    size = (16, 16)
+    with Device() as device:
+        device.launch(plans.paint(Plane(0, 16), size, Drawing(Plane(0, 48), Plane(0, 48), fill=16)))
+        done = device.event()
+        with pytest.raises(BackendError, match="CUDA_ERROR_ILLEGAL_ADDRESS: a kernel left its memory: please report"):
+            done.record(device._own.handle).wait()
+        with pytest.raises(BackendError, match="an illegal memory access was encountered: a kernel left its memory"):
+            device.stream().synchronize()
+        assert emulator.fault()
+        emulator.reset()
+        done.close()
 
 
 def test_a_process_that_does_not_close_it_ends_in_order() -> None:

@@ -13,7 +13,7 @@ from rtseg.nvidia import call, driver
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Event", "Graph", "capture"]
+__all__ = ["Event", "Graph", "capture", "uncollected"]
 
 UNTIMED, EXTERNAL, THREAD_LOCAL = 2, 1, 1
 """CU_EVENT_DISABLE_TIMING, CU_EVENT_RECORD_EXTERNAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL."""
@@ -82,7 +82,7 @@ class Graph:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without Python's garbage collector, which may free device memory in the middle of a capture and so break it."""
     running = gc.isenabled()
     gc.disable()
@@ -101,7 +101,7 @@ def capture(stream: int) -> Iterator[Graph]:
     something in the block cannot be recorded.
     """
     graph = Graph()
-    with _uncollected():
+    with uncollected():
         call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(THREAD_LOCAL))
         try:
             yield graph

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtseg.backends._shared import input_shape
+from rtseg.backends._shared import answer_shape, input_shape
 from rtseg.errors import BackendError
 from rtseg.plans.library import FLAVOUR, trt
 from rtseg.plans.profiles import Profile, covering, spelt
@@ -113,8 +113,7 @@ class PlanLane:
     def ready(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """Note the output's shape, and run once: TensorRT sets up what a capture must not."""
         self.input, self.whole, self.dtype = self._memories[self.takes.input_name].address, shape, dtype
-        batched = 4 if self.takes.output_kind != "labels" else 3
-        self.shape = shape[1:] if len(shape) == batched else shape
+        self.shape = answer_shape(self.takes, shape)
         self.enqueue()
         self._stream.synchronize()
 
