@@ -230,12 +230,12 @@ class Device:
         return Memory(self.name, size)
 
     def upload(self, array: NDArray[Any]) -> Memory:
-        """A copy of a contiguous array on the device, complete on return."""
-        memory = self.empty(array.nbytes)
+        """A copy of an array on the device, complete on return."""
+        memory, array = self.empty(array.nbytes), np.ascontiguousarray(array)
         if array.nbytes:
             # A plain cuMemcpyHtoD of pageable memory may return before the bytes have arrived, and other streams than
             # the default one do not wait for them.
-            self.copy_in(memory.address, np.ascontiguousarray(array), self._own)
+            self.copy_in(memory.address, array, self._own)
             self._own.synchronize()
         return memory
 

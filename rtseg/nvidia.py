@@ -116,7 +116,7 @@ def gpu(device: str | None = None) -> Gpu:
     kind, _, number = name.partition(":")
     names = ", ".join(f"cuda:{each.index}" for each in found) or "none"
     if kind != "cuda" or not (number or "0").isdecimal() or int(number or 0) >= len(found):
-        raise BackendError(f"TensorRT has no device '{device}' here (devices: {names})")
+        raise BackendError(f"the NVIDIA driver has no device '{device}' here (devices: {names})")
     return found[int(number or 0)]
 
 

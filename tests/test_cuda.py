@@ -63,8 +63,8 @@ def test_damaged_kernels_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_to_do_about_a_kernel_that_left_its_memory(emulator: Any) -> None:
     size = (16, 16)
     with Device() as device:
-        device.launch(plans.paint(Plane(0, 16), size, Drawing(Plane(0, 48), Plane(0, 48), fill=16)))
         done = device.event()
+        device.launch(plans.paint(Plane(0, 16), size, Drawing(Plane(0, 48), Plane(0, 48), fill=16)))
         with pytest.raises(BackendError, match="CUDA_ERROR_ILLEGAL_ADDRESS: a kernel left its memory: please report"):
             done.record(device._own.handle).wait()
         with pytest.raises(BackendError, match="an illegal memory access was encountered: a kernel left its memory"):
