@@ -6,7 +6,9 @@ PyCUDA has no graphs and hides an event's handle: those few calls go to the driv
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
@@ -20,7 +22,7 @@ from rtseg.device.graph import Event, Graph, capture
 from rtseg.errors import BackendError
 from rtseg.kernels.compile import compiled
 from rtseg.kernels.plans import Launch
-from rtseg.nvidia import call, gpu
+from rtseg.nvidia import REASONS, call, gpu
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,14 +37,17 @@ UNBLOCKED = 1
 
 
 ADVICE = {
-    "illegal": "a kernel left its memory: please report it, with what compute-sanitizer says",
-    "no kernel image": "the kernels on disk are for another GPU: delete ~/.cache/rtseg/kernels",
-    "unsupported toolchain": "NVRTC is newer than the driver: pip install nvidia-cuda-nvrtc-cu12, or update the driver",
-    "PTX": "NVRTC is newer than the driver: pip install nvidia-cuda-nvrtc-cu12, or update the driver",
-    "capturing": "something waited or allocated while a frame was recorded: please report it",
-    "launch timed out": "the display's watchdog ended a kernel: use a GPU that drives no display, or a smaller --size",
+    "illegal": 700,
+    "misaligned": 716,
+    "launch failure": 719,
+    "image is invalid": 200,
+    "no kernel image": 209,
+    "unsupported toolchain": 222,
+    "PTX": 218,
+    "capturing": 900,
+    "launch timed out": 702,
 }
-"""What to do about an error, by a part of its text."""
+"""Codes of errors that a user can do something about, by a part of PyCUDA's text, which does not have them."""
 
 
 @contextmanager
@@ -51,16 +56,24 @@ def _named(device: str, asked: int | None = None) -> Iterator[None]:
     try:
         yield
     except cuda.MemoryError as exc:
-        free, total = cuda.mem_get_info()
         wanted = "" if asked is None else f"{asked / 2**20:.1f} MiB asked for, "
         raise BackendError(
-            f"{device} is out of memory: {wanted}{free / 2**20:.1f} of {total / 2**20:.0f} MiB free: use a smaller "
-            "--size or --depth, or end other programs on the GPU"
+            f"{device} is out of memory: {wanted}{_free()}: use a smaller --size or --depth, or end other programs on "
+            "the GPU (nvidia-smi lists them)"
         ) from exc
     except cuda.Error as exc:
-        text = " ".join(str(exc).split())
-        advice = next((advice for part, advice in ADVICE.items() if part in text), "see docs/gpu.md")
+        text = " ".join(str(exc).split()).removesuffix(" -")
+        advice = next((REASONS[code] for part, code in ADVICE.items() if part in text), "see docs/gpu.md")
         raise BackendError(f"{device}: {text}: {advice}") from exc
+
+
+def _free() -> str:
+    """How much memory is free, in words; a GPU whose memory does not suffice for a context does not tell."""
+    try:
+        free, total = cuda.mem_get_info()
+    except cuda.Error:
+        return "too little free to begin with"
+    return f"{free / 2**20:.1f} of {total / 2**20:.0f} MiB free"
 
 
 class Memory:
@@ -167,7 +180,13 @@ class Device:
         self._functions: dict[str, Any] = {}
         self._arenas: list[Arena] = []
         self._closed = False
-        self._own = Stream(self.name)
+        self._index, self._thread = place.index, threading.get_ident()
+        atexit.register(self._leave)
+        try:
+            self._own = Stream(self.name)
+        except BaseException:
+            self._detach()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -211,12 +230,12 @@ class Device:
         return Memory(self.name, size)
 
     def upload(self, array: NDArray[Any]) -> Memory:
-        """A copy of a contiguous array on the device, complete on return."""
-        memory = self.empty(array.nbytes)
+        """A copy of an array on the device, complete on return."""
+        memory, array = self.empty(array.nbytes), np.ascontiguousarray(array)
         if array.nbytes:
             # A plain cuMemcpyHtoD of pageable memory may return before the bytes have arrived, and other streams than
             # the default one do not wait for them.
-            self.copy_in(memory.address, np.ascontiguousarray(array), self._own)
+            self.copy_in(memory.address, array, self._own)
             self._own.synchronize()
         return memory
 
@@ -278,5 +297,19 @@ class Device:
         self._functions.clear()
         self._module = None
         del self._own
+        self._detach()
+
+    def _detach(self) -> None:
+        self._closed = True
+        atexit.unregister(self._leave)
         self._context.detach()  # which releases it, and leaves it current
         call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+
+    def _leave(self) -> None:
+        """For a process that ends without closing the device: PyCUDA aborts it where a context is left current.
+
+        The context itself lives on, for what TensorRT will free in it.
+        """
+        if threading.get_ident() == self._thread:
+            call("cuDevicePrimaryCtxRetain", ctypes.byref(ctypes.c_void_p()), ctypes.c_int(self._index))
+            self._detach()

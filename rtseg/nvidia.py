@@ -21,16 +21,31 @@ __all__ = ["Gpu", "call", "check", "driver", "gpu", "gpus", "open_gpu"]
 LIBRARY = "libcuda.so.1"
 MAJOR, MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
+BROKEN = "a kernel left its memory: please report it, with what compute-sanitizer says"
+NEWER = "NVRTC is newer than the driver: pip install nvidia-cuda-nvrtc-cu12, or update the driver"
+RECORDED = "something waited or allocated while a frame was recorded: please report it"
 REASONS = {
+    2: "the GPU's memory is full: use a smaller --size or --depth, or end other programs on the GPU (nvidia-smi)",
     3: "the driver is shutting down",
     34: "the library found is a stub: the driver itself is not installed",
     35: "the driver is older than this CUDA: update it",
     46: "the GPU is in use by another process in exclusive mode",
     100: "no GPU is visible to the driver: check nvidia-smi, CUDA_VISIBLE_DEVICES, and --gpus of a container",
     101: "no such GPU",
+    200: "the kernels on disk are damaged: delete ~/.cache/rtseg/kernels",
+    209: "the kernels on disk are for another GPU: delete ~/.cache/rtseg/kernels",
+    218: NEWER,
+    222: NEWER,
+    700: BROKEN,
+    702: "the display's watchdog ended a kernel: use a GPU that drives no display, or a smaller --size",
+    716: BROKEN,
+    719: BROKEN,
     802: "the driver is not ready yet: check nvidia-smi",
     803: "kernel driver and user library have different versions: reboot, or start the container again",
     804: "the forward-compatibility package does not suit this GPU: remove cuda-compat",
+    900: RECORDED,
+    901: RECORDED,
+    906: RECORDED,
     999: "unknown error: check dmesg, and reload the nvidia_uvm module",
 }
 """CUDA error codes that a user can do something about."""
@@ -101,7 +116,7 @@ def gpu(device: str | None = None) -> Gpu:
     kind, _, number = name.partition(":")
     names = ", ".join(f"cuda:{each.index}" for each in found) or "none"
     if kind != "cuda" or not (number or "0").isdecimal() or int(number or 0) >= len(found):
-        raise BackendError(f"TensorRT has no device '{device}' here (devices: {names})")
+        raise BackendError(f"the NVIDIA driver has no device '{device}' here (devices: {names})")
     return found[int(number or 0)]
 
 

@@ -157,13 +157,13 @@ def make_segmenter(config: RunConfig, backend: Backend) -> Segmenter | DeviceSeg
         "ignore": config.ignore_class,
         "antialias": config.antialias,
     }
-    lanes = getattr(backend, "lanes", None)
-    if lanes is not None:
-        reason = on_host(config, backend)
-        if reason is None:
-            from rtseg.device.segmenter import DeviceSegmenter
+    reason = on_host(config, backend)
+    # Asking for lanes opens the GPU by PyCUDA, which frames on the host do without.
+    if reason is None and (lanes := getattr(backend, "lanes", None)) is not None:
+        from rtseg.device.segmenter import DeviceSegmenter
 
-            return DeviceSegmenter(backend, lanes, **options)
+        return DeviceSegmenter(backend, lanes, **options)
+    if reason is not None and backend.device.startswith("cuda"):
         log.warning("frames go through the host, only the network runs on %s: %s", backend.device, reason)
     return Segmenter(backend, refine=config.refine, **options)
 

@@ -63,6 +63,9 @@ def test_what_the_driver_answers_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     use(monkeypatch, cuInit=803)
     with pytest.raises(BackendError, match="cuInit failed with 803: kernel driver and user library have different"):
         gpus()
+    use(monkeypatch, cuDeviceGetName=2)
+    with pytest.raises(BackendError, match="cuDeviceGetName failed with 2: the GPU's memory is full: use a smaller"):
+        gpus()
     use(monkeypatch, cuDeviceGetName=1)
     with pytest.raises(BackendError, match=r"cuDeviceGetName failed with 1: see docs/gpu\.md"):
         gpus()

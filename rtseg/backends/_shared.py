@@ -15,11 +15,21 @@ from numpy.typing import NDArray
 from rtseg.errors import BackendError, ConfigError
 from rtseg.spec import ModelSpec
 
-__all__ = ["WAIT_S", "InFlight", "Outputs", "Ring", "Worker", "check_count", "input_shape", "one_line"]
+__all__ = ["WAIT_S", "InFlight", "Outputs", "Ring", "Worker", "answer_shape", "check_count", "input_shape", "one_line"]
 
 WAIT_S = 120.0
 """Longest wait for one answer, in seconds; a network that takes longer is taken for stuck."""
 UNLABELLED = 255
+
+NOISE = (
+    "Exception from",
+    "Check '",
+    "Search for `cuda",
+    "CUDA kernel errors might",
+    "For debugging consider",
+    "Compile with `TORCH_USE_CUDA_DSA`",
+)
+"""How lines that tell nothing of an error's cause begin: OpenVINO's, and those behind every CUDA error of torch."""
 
 T = TypeVar("T")
 
@@ -34,7 +44,7 @@ def check_count(name: str, value: int | None) -> int | None:
 def one_line(error: BaseException) -> str:
     """The line of a foreign error's text that says most, without source positions of the library's own files."""
     lines = [line.strip() for line in str(error).splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    lines = [line for line in lines if line and not line.startswith(NOISE)]
     text = lines[-1] if lines else type(error).__name__
     for line in lines:
         if "No conversion rule" in line or "While validating" in line:
@@ -78,6 +88,13 @@ def tensor_size(spec: ModelSpec, tensor: NDArray[Any]) -> tuple[int, int]:
         )
     height, width = tensor.shape[2:] if spec.layout == "NCHW" else tensor.shape[1:3]
     return int(height), int(width)
+
+
+def answer_shape(spec: ModelSpec, raw: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without batch, (C, h, w) of scores or (h, w) of labels, of an answer whose shape is `raw`."""
+    if spec.output_kind == "labels":
+        return raw[-3:-1] if spec.output_layout == "NHWC" and len(raw) == 4 else raw[-2:]
+    return raw[1:] if len(raw) == 4 else (1, *raw)[-3:]
 
 
 class InFlight(Generic[T]):
@@ -158,7 +175,7 @@ class Outputs:
     def __call__(self, raw: NDArray[Any]) -> NDArray[Any]:
         """The answer in contract form: `raw` itself (a view) where it already is, else one of a few reused arrays."""
         if self._spec.output_kind == "labels":
-            return self._labels(raw.reshape(raw.shape[-3:-1] if self._channel_last(raw) else raw.shape[-2:]))
+            return self._labels(raw.reshape(answer_shape(self._spec, raw.shape)))
         scores = raw[0] if raw.ndim == 4 else raw
         if self._spec.output_layout == "NHWC":
             scores = scores.transpose(2, 0, 1)
@@ -171,9 +188,6 @@ class Outputs:
         out = self._ring.next(scores.shape, "float32")
         np.copyto(out, scores, casting="unsafe")
         return out
-
-    def _channel_last(self, raw: NDArray[Any]) -> bool:
-        return self._spec.output_layout == "NHWC" and raw.ndim == 4
 
     def _labels(self, raw: NDArray[Any]) -> NDArray[Any]:
         if raw.dtype == np.uint8:

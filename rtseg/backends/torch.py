@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
 
     from rtseg.backends._torch_lanes import TorchLanes
 
-__all__ = ["TorchBackend", "cuda_problem", "devices", "rebuild"]
+__all__ = ["WARM_UP_RUNS", "TorchBackend", "cuda_problem", "devices", "failing", "rebuild"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 KEPT_SIZES = 4
 WARM_UP_RUNS = 3
+"""Runs before recording, in which cuDNN chooses its algorithms."""
 
 
 def devices() -> list[str]:
@@ -43,6 +46,17 @@ def cuda_problem() -> str | None:
     if torch.version.cuda is None:
         return "this torch is built without CUDA"
     return None if torch.cuda.is_available() else "torch finds no NVIDIA GPU"
+
+
+@contextmanager
+def failing(place: torch.device) -> Iterator[None]:
+    """torch's errors as BackendError that names the device."""
+    try:
+        yield
+    except BackendError:
+        raise
+    except RuntimeError as exc:
+        raise BackendError(f"torch failed on {place}: {one_line(exc)}") from exc
 
 
 class _Runner(Protocol):
@@ -86,13 +100,15 @@ class TorchBackend:
         dtype = PRECISIONS[self.precision]
         exported = path.suffix == ".pt2"
         network = _load_exported(path) if exported else rebuild(path, spec)
-        network = network.to(device=place, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with failing(place):
+            network = network.to(device=place, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         forward = _Forward(network, spec.layout == "NHWC" and not exported, dtype)
         self._runner: _Runner = (
             _CudaRunner(forward, place, depth) if place.type == "cuda" else _CpuRunner(forward, threads)
         )
         self._outputs = Outputs(spec, depth)
         self._network, self._place, self._dtype = network, place, dtype
+        self._nhwc = exported and spec.layout == "NHWC"
         self._lanes: TorchLanes | None = None
 
     @property
@@ -102,7 +118,7 @@ class TorchBackend:
             gpu = open_gpu(self.device)
             from rtseg.backends._torch_lanes import TorchLanes
 
-            self._lanes = TorchLanes(self._network, self.spec, gpu, self._dtype)
+            self._lanes = TorchLanes(self._network, self.spec, gpu, self._dtype, nhwc=self._nhwc)
         return self._lanes
 
     def __enter__(self) -> Self:
@@ -188,7 +204,7 @@ class _Graph:
 
     def __init__(self, forward: _Forward, shape: tuple[int, ...], dtype: torch.dtype, place: torch.device) -> None:
         self.input = torch.zeros(shape, dtype=dtype, device=place)
-        for _ in range(WARM_UP_RUNS):  # lets cuDNN choose its algorithms before they are recorded
+        for _ in range(WARM_UP_RUNS):
             forward(self.input)
         torch.cuda.current_stream(place).synchronize()
         self._graph = torch.cuda.CUDAGraph()
@@ -213,32 +229,28 @@ class _CudaRunner:
         self._turn = 0
 
     def start(self, tensor: NDArray[Any]) -> tuple[torch.cuda.Event, Tensor]:
-        try:
-            with torch.cuda.device(self._place), torch.cuda.stream(self._stream):
-                host = torch.from_numpy(tensor)
-                graph = self._graph(tuple(host.shape), host.dtype)
-                graph.input.copy_(host, non_blocking=True)
-                graph.replay()
-                out = self._next_pinned(graph.output)
-                out.copy_(graph.output, non_blocking=True)
-                done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-                done.record(self._stream)
-        except RuntimeError as exc:
-            raise BackendError(f"torch failed on {self._place}: {one_line(exc)}") from exc
+        with failing(self._place), torch.cuda.device(self._place), torch.cuda.stream(self._stream):
+            host = torch.from_numpy(tensor)
+            graph = self._graph(tuple(host.shape), host.dtype)
+            graph.input.copy_(host, non_blocking=True)
+            graph.replay()
+            out = self._next_pinned(graph.output)
+            out.copy_(graph.output, non_blocking=True)
+            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            done.record(self._stream)
         return done, out
 
     def finish(self, token: tuple[torch.cuda.Event, Tensor]) -> NDArray[Any]:
         done, out = token
-        try:
+        with failing(self._place):
             done.synchronize()
-        except RuntimeError as exc:
-            raise BackendError(f"torch failed on {self._place}: {one_line(exc)}") from exc
         array: NDArray[Any] = out.numpy()
         return array
 
     def close(self, tokens: list[tuple[torch.cuda.Event, Tensor]]) -> None:
         if tokens:
-            tokens[-1][0].synchronize()
+            with failing(self._place):
+                tokens[-1][0].synchronize()
         self._graphs.clear()
         self._pinned.clear()
 

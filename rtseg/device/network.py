@@ -7,11 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from rtseg.backends import Backend
 from rtseg.cuda import Device, Stream
 from rtseg.spec import ModelSpec
 
-__all__ = ["Lane", "Lanes", "Recorded", "lanes_of"]
+__all__ = ["Lane", "Lanes", "Recorded"]
 
 
 class Recorded(Protocol):
@@ -51,9 +50,3 @@ class Lanes(Protocol):
 
     def lane(self, size: tuple[int, int], stream: Stream) -> Lane:
         """The network for an input of (height, width), warmed up, so that it can be recorded."""
-
-
-def lanes_of(backend: Backend) -> Lanes | None:
-    """What runs the backend's network on the GPU's tensors; None for a backend that takes the host's only."""
-    lanes: Lanes | None = getattr(backend, "lanes", None)
-    return lanes

@@ -68,7 +68,12 @@ class _Queue:
     def drain(self) -> None:
         """Wait for all frames in flight and keep their results for `collect`."""
         for track, slot in self._pending.waiting():
-            self._done.setdefault(id(slot), Finished(*track.finish(slot)))
+            if id(slot) not in self._done:  # else its track is closed already
+                self._done[id(slot)] = Finished(*track.finish(slot))
+
+    def check_room(self) -> None:
+        """BackendError when closed, or when as many frames are in flight as there are buffers for."""
+        self._pending.check_room()
 
     def close(self) -> None:
         self._pending.close()
@@ -131,7 +136,11 @@ class DeviceSegmenter:
         self.backend.collect()
 
     def preprocess(self, image: Image) -> tuple[tuple[Track, Slot], Fit]:
-        """Copy an HWC uint8 BGR image into pinned memory: the slot it is in, and where it lies in the input."""
+        """Copy an HWC uint8 BGR image into pinned memory: the slot it is in, and where it lies in the input.
+
+        Errors: BackendError when as many frames are in flight as the backend is deep.
+        """
+        self.backend.check_room()
         place = self.fit((image.shape[0], image.shape[1]))
         track = self._track_for(place)
         slot = track.take()

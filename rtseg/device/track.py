@@ -166,6 +166,7 @@ class Track:
                 event.close()
             work.lane.close()
             self._gpu.release(work.arena)
+            work.slots.clear()  # they refer to the work, whose stream would wait for the garbage collector
         self._works.clear()
         for _, memory in self._tables.values():
             memory.free()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtseg.backends._shared import input_shape
+from rtseg.backends._shared import answer_shape, input_shape
 from rtseg.errors import BackendError
 from rtseg.plans.library import FLAVOUR, trt
 from rtseg.plans.profiles import Profile, covering, spelt
@@ -103,7 +103,8 @@ class PlanLane:
         memories: dict[str, Memory],
         stream: Stream,
     ) -> None:
-        self.takes, self._gpu, self._context, self._memories, self._stream = spec, gpu, context, memories, stream
+        self.takes, self._gpu, self._memories, self._stream = spec, gpu, memories, stream
+        self._context: trt.IExecutionContext | None = context
         self.input = 0
         self.whole: tuple[int, ...] = ()
         self.shape: tuple[int, ...] = ()
@@ -112,13 +113,13 @@ class PlanLane:
     def ready(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """Note the output's shape, and run once: TensorRT sets up what a capture must not."""
         self.input, self.whole, self.dtype = self._memories[self.takes.input_name].address, shape, dtype
-        batched = 4 if self.takes.output_kind != "labels" else 3
-        self.shape = shape[1:] if len(shape) == batched else shape
+        self.shape = answer_shape(self.takes, shape)
         self.enqueue()
         self._stream.synchronize()
 
     def enqueue(self) -> int:
         """Queue the network on the lane's stream; the address of its output."""
+        assert self._context is not None
         if not self._context.execute_async_v3(self._stream.handle):
             raise BackendError(f"{FLAVOUR} failed to run {self.takes.name}: out of memory, or a plan for another GPU")
         return self._memories[self.takes.output_name].address
@@ -128,7 +129,8 @@ class PlanLane:
         return self._gpu.capture(self._stream)
 
     def close(self) -> None:
-        """Give the buffers back; what runs must have been waited for."""
+        """Give the context and the buffers back; what runs must have been waited for."""
+        self._context = None  # TensorRT must free its own memory before the device's context ends
         for memory in self._memories.values():
             memory.free()
         self._memories.clear()

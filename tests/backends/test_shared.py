@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from rtseg.backends._shared import Outputs, Ring, Worker, one_line
+from rtseg.backends._shared import Outputs, Ring, Worker, answer_shape, one_line
 from rtseg.errors import BackendError
 from rtseg.spec import ModelSpec
 
@@ -28,6 +29,13 @@ def test_label_map_of_every_shape(shape: tuple[int, ...], layout: str) -> None:
     raw = np.arange(6, dtype=np.uint8).reshape(shape)
     found = Outputs(spec(output_kind="labels", output_layout=layout), 1)(raw)
     assert found.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert answer_shape(spec(output_kind="labels", output_layout=layout), shape) == (2, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2, 3), (1, 2, 3), (2, 3)])
+def test_shape_of_scores(shape: tuple[int, ...]) -> None:
+    assert answer_shape(spec(), shape) == Outputs(replace(spec(), classes=("a",)), 1)(np.zeros(shape)).shape
+    assert answer_shape(spec(), (1, 5, 2, 3)) == (5, 2, 3)
 
 
 def test_scores_in_the_contract_form_are_not_copied() -> None:
@@ -62,6 +70,13 @@ def test_ring_forgets_sizes_that_are_no_longer_used() -> None:
         ("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions", "Got invalid dimensions"),
         ("[ONNXRuntimeError] : 1 : FAIL : Load model from /a b.onnx failed:/x/m.cc:2 A::B(C&&, const D&) Old", "Old"),
         ("Summary:\n-- No conversion rule for operations: Foo\nmore", "-- No conversion rule for operations: Foo"),
+        (
+            "CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation' in https://docs.nvidia.com for more.\n"
+            "CUDA kernel errors might be asynchronously reported at some other API call.\n"
+            "For debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+            "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n",
+            "CUDA error: out of memory",
+        ),
         ("x" * 400, "x" * 297 + "..."),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,31 @@ def test_frames_stay_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     host = Segmenter(NullBackend(None, spec, answer=lambda tensor: reference(tensor).astype(np.float32)), size=SIZE)
     for frame, labels in zip(frames, found, strict=True):
         np.testing.assert_array_equal(labels, host(frame))
+
+
+@pytest.mark.gpu
+def test_contexts_end_with_their_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Any) -> None:
+    """A context frees memory on the GPU, so it may neither wait for the garbage collector nor outlive the device."""
+    from rtseg.device.segmenter import DeviceSegmenter  # which imports PyCUDA
+
+    path, spec = small(tmp_path)
+    loaded, left = install(monkeypatch), []
+    gc.disable()
+    try:
+        backend = tensorrt.TensorRTBackend(path, spec, precision="fp32", depth=2)
+        close = backend.gpu.close
+        monkeypatch.setattr(backend.gpu, "close", lambda: (left.append(len(loaded[0].contexts)), close()))
+        with backend, DeviceSegmenter(backend, backend.lanes, size=SIZE) as segmenter:
+            backend.prepare(SIZE)
+            streams = set()
+            for height in (48, 50, 52):
+                segmenter(np.zeros((height, 70, 3), np.uint8))
+                assert len(loaded[0].contexts) == 1 + 2  # the host's, and one for each frame in flight
+                streams.add(emulator.counters()["streams"])
+            assert len(streams) == 1
+    finally:
+        gc.enable()
+    assert left == [0]
 
 
 @pytest.mark.gpu

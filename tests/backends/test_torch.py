@@ -98,6 +98,15 @@ def test_device_that_is_not_there(tmp_path: Path, device: str, text: str) -> Non
         open_tiny(conv_model(tmp_path / "net.onnx"), device=device)
 
 
+def test_a_gpu_too_full_for_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(BackendError, match=r"torch failed on cpu: CUDA out of memory\. Tried to allocate 20\.00 MiB"):
+        open_tiny(conv_model(tmp_path / "net.onnx"))
+
+
 def test_unknown_precision(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown precision 'fp17' for torch: did you mean 'fp16'"):
         open_tiny(conv_model(tmp_path / "net.onnx"), precision="fp17")

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from tests import gpu
 
@@ -20,6 +21,7 @@ from rtseg.device.arrays import DeviceArray, device_array  # noqa: E402
 from rtseg.device.track import GPU_STAGES  # noqa: E402
 from rtseg.errors import BackendError  # noqa: E402
 from rtseg.runner import run_config  # noqa: E402
+from rtseg.segmenter import Segmenter  # noqa: E402
 from rtseg.timing import STAGES  # noqa: E402
 from tests.device.lanes import SPEC, BlockBackend  # noqa: E402
 
@@ -81,6 +83,21 @@ def test_refined_scores_go_through_the_host(
         config = RunConfig(input="synthetic:drive", refine="crf")
         assert runner.on_host(config, backend) == "--refine works on the host's scores"
         assert runner.on_host(RunConfig(input="synthetic:drive"), backend) is None
+
+
+def test_frames_on_the_host_open_no_gpu(caplog: pytest.LogCaptureFixture) -> None:
+    class Elsewhere(NullBackend):
+        """A network on a GPU whose lanes nobody may ask for, as where PyCUDA is not installed."""
+
+        @property
+        def lanes(self) -> None:
+            raise AssertionError("nothing needs them")
+
+    backend = Elsewhere(None, replace(SPEC, output_layout="NHWC"))
+    backend.device = "cuda:0"
+    with runner.make_segmenter(RunConfig(input="synthetic:drive"), backend) as segmenter:
+        assert isinstance(segmenter, Segmenter)
+    assert "frames go through the host, only the network runs on cuda:0: blocks puts its classes last" in caplog.text
 
 
 def test_arrays_are_handed_over_without_a_copy() -> None:

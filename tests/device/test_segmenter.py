@@ -211,6 +211,17 @@ def test_sizes_and_views_change_in_mid_stream() -> None:
             both.check(tall, both.finish(tall))
 
 
+def test_sizes_that_change_with_every_frame() -> None:
+    with Both(View(), depth=3) as both:
+        given = [images(1, size)[0] for size in (SIZE, (140, 60), (80, 80), SIZE)]
+        for image in given[:3]:
+            both.start(image)
+        both.check(given[0], both.finish(given[0]))
+        both.start(given[3])
+        for image in given[1:]:
+            both.check(image, both.finish(image))
+
+
 def test_everything_is_given_back(emulator: Any) -> None:
     both = Both(View(), depth=2)
     image = images(1)[0]
@@ -244,12 +255,20 @@ def test_called_with_an_image_it_labels_it() -> None:
             segmenter(image)
 
 
-def test_more_than_depth_in_flight_is_an_error() -> None:
-    with Both(View()) as both:
-        image = images(1)[0]
-        both.start(image)
-        with pytest.raises(BackendError, match="1 in flight already"):
+@pytest.mark.parametrize("depth", [1, 2])
+def test_more_than_depth_in_flight_is_an_error_and_harms_none(depth: int, emulator: Any) -> None:
+    emulator.set_delay(1, 2000, 1000)
+    with Both(View(), depth=depth) as both:
+        given = images(2 * depth + 1)
+        for image in given[:depth]:
             both.start(image)
+        with pytest.raises(BackendError, match=f"{depth} in flight already"):
+            both.start(given[-1])
+        for first, second in zip(given[:depth], given[depth:], strict=False):
+            both.check(first, both.finish(first))
+            both.start(second)
+        for image in given[depth:-1]:
+            both.check(image, both.finish(image))
 
 
 def test_wrong_sizes_and_classes_are_those_of_the_host() -> None:

@@ -6,6 +6,7 @@ TensorRT's own `Runtime` must never be made on the emulated driver, which has no
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,8 @@ class FakeEngine:
         self.names, self.network = names, reference
         self.num_io_tensors, self.num_optimization_profiles = 2, profiles
         self.runs: list[tuple[int, tuple[int, ...]]] = []
-        self._contexts: list[FakeContext] = []
+        self.contexts: weakref.WeakSet[FakeContext] = weakref.WeakSet()
+        """Those that are alive."""
 
     def get_tensor_name(self, index: int) -> str:
         return self.names[index]
@@ -80,8 +82,9 @@ class FakeEngine:
         return trt.DataType.FLOAT
 
     def create_execution_context(self) -> FakeContext:
-        self._contexts.append(FakeContext(self))
-        return self._contexts[-1]
+        context = FakeContext(self)
+        self.contexts.add(context)
+        return context
 
 
 def install(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[FakeEngine]:

@@ -1,0 +1,76 @@
+"""torch on tensors that are on the GPU: what the lane takes and gives, on the CPU with the calls of CUDA left out."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests import gpu
+
+gpu.skip_without()
+torch = pytest.importorskip("torch")
+
+from rtseg.backends import _torch_lanes as lanes  # noqa: E402
+from rtseg.spec import ModelSpec  # noqa: E402
+
+pytestmark = pytest.mark.gpu
+SIZE = (4, 6)
+
+
+class Net(torch.nn.Module):  # type: ignore[misc,name-defined]
+    """Sums of neighbouring channels, or the channel that is greatest; of tensors 1xHxWx3 if `nhwc`."""
+
+    def __init__(self, nhwc: bool, labels: bool) -> None:
+        super().__init__()
+        self.nhwc, self.labels = nhwc, labels
+
+    def forward(self, tensor: Any) -> Any:
+        tensor = tensor.permute(0, 3, 1, 2) if self.nhwc else tensor
+        assert tensor.shape == (1, 3, *SIZE) and tensor.is_contiguous(memory_format=torch.channels_last)
+        return tensor.argmax(1, keepdim=True) if self.labels else tensor[:, :2] + tensor[:, 1:]
+
+
+def at(address: int, like: NDArray[Any]) -> NDArray[Any]:
+    """The array of like's shape and type in memory."""
+    found = np.empty_like(like)
+    ctypes.memmove(found.ctypes.data, address, found.nbytes)
+    return found
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("nhwc", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "precision", "taken"),
+    [
+        ("float32", "float32", "float32"),
+        ("float32", "float16", "float16"),
+        ("float16", "bfloat16", "float32"),
+        ("uint8", "float16", "uint8"),
+    ],
+)
+def test_lane(
+    dtype: Any, precision: str, taken: str, nhwc: bool, labels: bool, monkeypatch: pytest.MonkeyPatch, emulator: Any
+) -> None:
+    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda *_, **__: SimpleNamespace(synchronize=lambda: None))
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    kind: Any = "labels" if labels else "logits"
+    spec = ModelSpec(name="net", classes=("a", "b"), size=SIZE, dtype=dtype, output_kind=kind)
+    device: Any = SimpleNamespace(name="cpu")
+    made = lanes.TorchLanes(Net(nhwc, labels), spec, device, getattr(torch, precision), nhwc=nhwc)
+    lane = made.lane(SIZE, SimpleNamespace(handle=1))  # type: ignore[arg-type]
+    assert (lane.takes.dtype, lane.takes.layout) == (taken, "NHWC")
+    picture = np.random.default_rng(1).integers(0, 100, (*SIZE, 3)).astype(taken)
+    ctypes.memmove(lane.input, picture.ctypes.data, picture.nbytes)
+    planes = np.ascontiguousarray(np.moveaxis(picture, 2, 0))
+    expected = planes.argmax(0) if labels else (planes[:2] + planes[1:]).astype(lane.dtype)
+    assert lane.dtype == ("int64" if labels else "float16" if precision == "float16" else "float32")
+    assert lane.shape == expected.shape
+    np.testing.assert_array_equal(at(lane.enqueue(), expected), expected)
+    lane.close()
