@@ -97,6 +97,9 @@ def open_pipeline(
     """
     check_outputs(config)
     if config.threads:
+        stack.callback(
+            kernels.set_threads, kernels.threads()
+        )  # what runs next in this process is not ours to slow down
         kernels.set_threads(config.threads)
     backend = stack.enter_context(open_model(config))
     segmenter = make_segmenter(config, backend)

@@ -212,7 +212,7 @@ def test_reports_get_the_data_with_every_frame(tmp_path: Path, monkeypatch: pyte
         (["none.mp4"], "none.mp4 does not exist"),
         ([*SCENE, "--rate", "0"], "rate is 0, expected more than 0"),
         ([*SCENE, "--rate", "nan"], "rate is nan, expected more than 0"),
-        ([*SCENE, "--duration", "0"], "seconds is 0, expected more than 0"),
+        ([*SCENE, "--duration", "0"], "duration is 0, expected more than 0"),
         ([*SCENE, "--repetitions", "0"], "repetitions is 0, expected 1 or more"),
         ([*SCENE, "--warm-up", "-1"], "warm-up is -1, expected 0 or more"),
         ([*SCENE, "--memory", "-5"], "memory is -5, expected more than 0"),

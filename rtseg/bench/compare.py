@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from rtseg.bench.measure import jitter, rounded, spread
+from rtseg.bench.measure import GPU, jitter, rounded, spread
 
 __all__ = ["METRICS", "compare", "pooled", "summarise"]
 
@@ -47,13 +47,15 @@ def pooled(repetitions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Percentiles over the frames of all repetitions together, which support higher ones than each alone."""
     traces = [one["trace"] for one in repetitions]
     latencies = [latencies_of(one) for one in repetitions]
+    stages = {
+        name: spread(value for one in traces for value in one["stages_ns"][name]) for name in traces[0]["stages_ns"]
+    }
     return {
         "capture_to_overlay_ms": spread(value for values in latencies for value in values),
         "capture_to_sink_ms": spread(value for one in traces for value in one["to_sink_ns"]),
         "jitter_ms": spread(value for values in latencies for value in jitter(values)),
-        "stages_ms": {
-            name: spread(value for one in traces for value in one["stages_ns"][name]) for name in traces[0]["stages_ns"]
-        },
+        "stages_ms": {name: row for name, row in stages.items() if not name.startswith(GPU)},
+        "gpu_ms": {name: row for name, row in stages.items() if name.startswith(GPU)} or None,
     }
 
 

@@ -19,11 +19,12 @@ from rtseg.pipeline import run
 from rtseg.runner import Notify, model_facts, open_pipeline, outputs_of
 from rtseg.timing import Samples, percentiles
 
-__all__ = ["Load", "figures", "measure", "rounded"]
+__all__ = ["GPU", "Load", "figures", "measure", "rounded"]
 
 WITHIN = 0.02
 """How far the stages' means may be from the whole."""
 GPU = "gpu-"
+"""What the stages measured by events on a GPU begin with; they lie inside those of the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ def figures(recorder: FrameRecorder, replay: Replay, start: Start, *, sinks: int
     stages = {name: [row.took.get(name, 0) for row in rows] for name in names}
     stages["other"] = [row.between(names[:-1]) for row in rows]
     latencies = [row.latency for row in rows]
-    times = trace(rows, written, replay, stages)
+    on_gpu = {name: [row.took.get(name, 0) for row in rows] for name in gpu}
+    times = trace(rows, written, replay, stages | on_gpu)
     whole = sum(latencies) + sum(stages["sink"])
     return {
         "t_first": rows[0].due if replay.rate is None else first,
@@ -109,7 +111,7 @@ def figures(recorder: FrameRecorder, replay: Replay, start: Start, *, sinks: int
         "jitter_ms": spread(jitter(latencies)),
         "stages_ms": {name: spread(values) for name, values in stages.items()},
         "stages_sum": {"ratio": rounded(sum(map(sum, stages.values())) / whole, 4), "within": WITHIN},
-        "gpu_ms": {name: spread(row.took.get(name, 0) for row in rows) for name in gpu} or None,
+        "gpu_ms": {name: spread(values) for name, values in on_gpu.items()} or None,
         "cpu_s_per_frame": rounded((rows[-1].cpu - before.cpu) / 1e9 / len(rows), 5),
         "trace": times,
     }
@@ -135,7 +137,7 @@ def trace(
     return {
         "index": [row.index for row in rows],
         "due_ns": [row.due - t0 for row in rows],
-        "start_ns": {name: [row.started[name] - t0 for row in rows] for name in stages if name != "other"},
+        "start_ns": {name: [row.started[name] - t0 for row in rows] for name in stages if name in rows[0].started},
         "stages_ns": stages,
         "overlay_ns": [row.overlay - t0 for row in rows],
         "to_sink_ns": [t - due_at[index] for index, t in written],

@@ -106,7 +106,7 @@ class Replay:
     @property
     def info(self) -> StreamInfo:
         fps = self.rate or self.clip.fps or DEFAULT_RATE
-        tick = Fraction(1) / Fraction(fps).limit_denominator(1001)
+        tick = 1 / (Fraction(fps).limit_denominator(1001) or Fraction(1, 1001))
         return StreamInfo(self.clip.source, self.rate is not None, fps, self.clip.size, self.count, tick)
 
     def begin(self) -> None:

@@ -49,12 +49,15 @@ class Settings:
         for name, low in (("repetitions", 1), ("warm_up", 0)):
             if getattr(self, name) < low:
                 raise ConfigError(f"{name.replace('_', '-')} is {getattr(self, name)}, expected {low} or more")
-        for name in ("rate", "seconds", "memory_mb", "budget_ms"):
-            value = getattr(self, name)
+        for field, name in (
+            ("rate", "rate"),
+            ("seconds", "duration"),
+            ("memory_mb", "memory"),
+            ("budget_ms", "budget"),
+        ):
+            value = getattr(self, field)
             if isinstance(value, (int, float)) and not 0 < value < 1e6:
-                raise ConfigError(
-                    f"{name.partition('_')[0]} is {value:g}, expected more than 0 and less than a million"
-                )
+                raise ConfigError(f"{name} is {value:g}, expected more than 0 and less than a million")
         if self.find_rate and (self.budget_ms is not None or self.rate is not None):
             raise ConfigError("--find-rate finds the rate itself: leave out --rate and --budget")
         if self.budget_ms is not None and self.rate == "max":

@@ -103,9 +103,7 @@ def stages(measured: Mapping[str, dict[str, Any]]) -> Any:
     rows: dict[str, list[str]] = {}
     for place, (short, one) in enumerate(measured.items()):
         table.add_column(short, justify="right")
-        for name, row in one["pooled"]["stages_ms"].items():
-            rows.setdefault(name, ["–"] * len(measured))[place] = f"{cell(row['p50'], 2)}, {cell(row['p99'], 2)}"
-        for name, row in (one["repetitions"][0]["gpu_ms"] or {}).items():
+        for name, row in {**one["pooled"]["stages_ms"], **(one["pooled"]["gpu_ms"] or {})}.items():
             rows.setdefault(name, ["–"] * len(measured))[place] = f"{cell(row['p50'], 2)}, {cell(row['p99'], 2)}"
     for name, cells in rows.items():
         table.add_row(name, *cells)

@@ -48,7 +48,7 @@ def test_pooled_percentiles_are_those_of_all_frames_together() -> None:
                 "due_ns": due,
                 "overlay_ns": [at + latency * MS for at, latency in zip(due, latencies, strict=True)],
                 "to_sink_ns": [(latency + 1) * MS for latency in latencies],
-                "stages_ns": {"infer": [5 * MS] * len(latencies)},
+                "stages_ns": {"infer": [5 * MS] * len(latencies), "gpu-infer": [3 * MS] * len(latencies)},
             }
         }
 
@@ -56,7 +56,8 @@ def test_pooled_percentiles_are_those_of_all_frames_together() -> None:
     assert out["capture_to_overlay_ms"]["samples"] == 80
     assert (out["capture_to_overlay_ms"]["p50"], out["capture_to_overlay_ms"]["p90"]) == (10, 20)
     assert out["capture_to_sink_ms"]["max"] == 21
-    assert out["stages_ms"]["infer"]["p90"] == 5
+    assert {name: row["p90"] for name, row in out["stages_ms"].items()} == {"infer": 5}
+    assert {name: row["p90"] for name, row in out["gpu_ms"].items()} == {"gpu-infer": 3}
     # Frames of different repetitions are no neighbours.
     assert (out["jitter_ms"]["samples"], out["jitter_ms"]["max"]) == (78, 0)
 

@@ -17,6 +17,7 @@ from rtseg.bench.search import p99_ms
 from rtseg.config import RunConfig
 from rtseg.errors import ConfigError, SinkError, StopRun
 from rtseg.frame import Result
+from rtseg.kernels import cpu as kernels
 from rtseg.timing import STAGES
 
 MS = 1_000_000
@@ -68,6 +69,21 @@ def test_figures_of_known_frames(clip: Clip) -> None:
     assert times["start_ns"]["labels"][0] == 16 * MS
     assert times["stages_ns"]["infer"] == [10 * MS, 10 * MS, 10 * MS, 40 * MS, 10 * MS]
     assert times["dropped"] == [[5, 75 * MS], [7, 125 * MS], [8, 150 * MS]]
+
+
+def test_times_on_a_gpu_are_apart(clip: Clip) -> None:
+    rows = [row(i, i * 40 * MS) for i in range(3)]
+    for one in rows:
+        one.took["gpu-infer"] = 9 * MS
+    replay = Replay(clip, rate=25, seconds=0.12)
+    recorder = FrameRecorder((*STAGES, "gpu-infer"))
+    recorder.rows = rows
+    found = figures(recorder, replay, Start(0, 0), sinks=0)
+    assert found["gpu_ms"]["gpu-infer"]["p50"] == 9.0
+    assert set(found["stages_ms"]) == {*STAGES, "other"}
+    assert found["stages_sum"]["ratio"] == 1.0
+    assert found["trace"]["stages_ns"]["gpu-infer"] == [9 * MS] * 3
+    assert set(found["trace"]["start_ns"]) == set(STAGES)
 
 
 def test_a_closed_loop_begins_when_the_warm_up_is_done(clip: Clip) -> None:
@@ -259,3 +275,15 @@ def test_a_window_that_is_closed_ends_the_benchmark(
     monkeypatch.setattr(runner, "open_sinks", lambda *_: [Closed()])
     with pytest.raises(SinkError, match="the window was closed"):
         measure(config, clip, Load(100, 0.2, 1), lambda line: None)
+
+
+def test_threads_of_one_configuration_are_not_those_of_the_next(
+    clip: Clip, config: RunConfig, network: Callable[..., None]
+) -> None:
+    network()
+    before = kernels.threads()
+    single = RunConfig(**{name: getattr(config, name) for name in config.__struct_fields__} | {"threads": before + 1})
+    seen: list[int] = []
+    measure(single, clip, Load(100, 0.05, 1), lambda line: seen.append(kernels.threads()))
+    assert set(seen) == {before + 1}
+    assert kernels.threads() == before
