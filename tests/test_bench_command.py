@@ -142,6 +142,7 @@ def test_find_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     else:
         assert code == 0
         assert data["settings"]["rate"] == search["rate"]
+        assert (data["settings"]["loop"], data["settings"]["policy"]) == ("open", "latest")
         assert "highest rate with less than 1 % dropped and p99 under one period" in capsys.readouterr().out
 
 

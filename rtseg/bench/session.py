@@ -81,6 +81,7 @@ class Session:
         if not known:
             facts["name"] = self._name(place, facts)
             self.facts[place] = facts
+        self.facts[place]["policy"] = facts["policy"]  # a search begins with a closed loop
         return {"started_s": rounded((repetition.pop("t_first") - self._begin) / 1e9), **repetition}
 
     def _name(self, place: int, facts: dict[str, Any]) -> str:

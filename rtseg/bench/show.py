@@ -77,7 +77,7 @@ def load(measured: Mapping[str, dict[str, Any]]) -> Any:
         ),
         "jitter p50": lambda one: cell(one["pooled"]["jitter_ms"]["p50"]),
         "CPU ms": lambda one: f"{one['summary']['cpu_s_per_frame']['median'] * 1e3:.1f}",
-        "peak MiB": lambda one: f"{one['summary']['memory_mb.peak']['max']:.0f}",
+        "peak MiB": lambda one: f"{one['summary']['memory_mb.peak']['median']:.0f}",
         "final MiB": lambda one: f"{one['summary']['memory_mb.final']['median']:.0f}",
         "mIoU": lambda one: cell(miou(one["accuracy"]), 3),
     }
@@ -98,7 +98,7 @@ def stages(measured: Mapping[str, dict[str, Any]]) -> Any:
     """Where the time of a frame went in every configuration, and on its GPU."""
     from rich.table import Table
 
-    table = Table(title="stages, milliseconds: p50, p99")
+    table = Table(title="stages, milliseconds: p50, p99", min_width=len("stages, milliseconds: p50, p99"))
     table.add_column("stage")
     rows: dict[str, list[str]] = {}
     for place, (short, one) in enumerate(measured.items()):
