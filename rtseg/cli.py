@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rtseg import __version__
+from rtseg.bench_command import add_bench
 from rtseg.build_command import add_build
 from rtseg.errors import RtsegError
 from rtseg.flags import add_model_flags, add_run_flags, model_config, run_config_of
@@ -74,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_export(commands)
     add_quantize(commands)
     add_build(commands)
+    add_bench(commands)
     add_data(commands)
     check = commands.add_parser("check", help="show versions, devices, what each extra lacks, and try every backend")
     check.add_argument("--json", action="store_true", help="print JSON")

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rtseg.errors import SinkError
-from rtseg.frame import Result
+from rtseg.frame import Frame, Result
 from rtseg.mailbox import Mailbox
 from rtseg.sinks import Sink
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery"]
 
+Written = Callable[[Frame, int], None]
+
 JOIN_SECONDS = 120.0
 """How long a sink may take to finish its file after the last result."""
 
@@ -26,7 +28,7 @@ JOIN_SECONDS = 120.0
 class SinkThread:
     """Runs one sink: opens it, writes what the mailbox brings, closes it, all in its own thread."""
 
-    def __init__(self, sink: Sink, policy: str, written: Callable[[int], None]) -> None:
+    def __init__(self, sink: Sink, policy: str, written: Written) -> None:
         self.mailbox: Mailbox[Result] = Mailbox(policy)
         self._sink, self._written = sink, written
         self._error: BaseException | None = None
@@ -63,7 +65,7 @@ class SinkThread:
                 self._opened.set()
                 for result in self.mailbox:
                     sink.write(result)
-                    self._written(time.monotonic_ns() - result.frame.t_capture)
+                    self._written(result.frame, time.monotonic_ns())
                     del result  # its buffers are free for reuse while the next one is awaited
         except BaseException as exc:  # noqa: BLE001 - handed to the loop, which re-raises it
             self._error = exc
@@ -75,11 +77,11 @@ class SinkThread:
 class Delivery:
     """Hands each result to every sink. `policy` is that of the queues in front of threaded sinks.
 
-    `written(nanoseconds)` is called with capture-to-sink for each frame that a sink finished, from the sink's thread.
+    `written(frame, t)` is called for each frame that a sink finished at `t` (monotonic ns), from the sink's thread.
     Leaving it finishes every sink, also when the run failed, so that files are playable.
     """
 
-    def __init__(self, sinks: Sequence[Sink], policy: str, written: Callable[[int], None]) -> None:
+    def __init__(self, sinks: Sequence[Sink], policy: str, written: Written) -> None:
         self._threads = [SinkThread(sink, policy, written) for sink in sinks if sink.threaded]
         self._direct = [sink for sink in sinks if not sink.threaded]
         self._written = written
@@ -106,7 +108,7 @@ class Delivery:
             thread.write(result)
         for sink in self._direct:
             sink.write(result)
-            self._written(time.monotonic_ns() - result.frame.t_capture)
+            self._written(result.frame, time.monotonic_ns())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -12,7 +12,7 @@ from rtseg.geometry import parse_size
 if TYPE_CHECKING:
     from rtseg.config import RunConfig
 
-__all__ = ["add_model_flags", "add_run_flags", "model_config", "run_config_of"]
+__all__ = ["add_drawing_flags", "add_model_flags", "add_option_flags", "add_run_flags", "model_config", "run_config_of"]
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -134,7 +134,26 @@ def add_run_flags(run: argparse.ArgumentParser) -> None:
     run.add_argument("output", nargs="*", help="out.mp4, frames/%%06d.png, labels:ids/%%06d.png, stats.jsonl, window:")
     run.add_argument("--config", type=Path, metavar="YAML", help="a pipeline file; flags win over it")
     add_model_flags(run)
-    drawing = run.add_argument_group("drawing")
+    add_drawing_flags(run)
+    flow = run.add_argument_group("flow")
+    flow.add_argument(
+        "--policy", metavar="POLICY", help="latest, wait, or drop-oldest:N (default: latest for live input, else wait)"
+    )
+    flow.add_argument(
+        "--depth", type=int, metavar="N", help="frames in flight in the backend (default 1, lowest latency)"
+    )
+    flow.add_argument("--limit", type=int, metavar="N", help="stop after N frames")
+    flow.add_argument("--headless", action="store_true", default=None, help="no window, even if one is configured")
+    add_option_flags(run)
+    result = run.add_argument_group("results")
+    result.add_argument("--report", metavar="FILE", help="latency report (default: beside a video output; 'none')")
+    result.add_argument("--stats", action="store_true", default=None, help="mean area of each class at the end")
+    result.add_argument("--json", action="store_true", help="print the report as JSON on standard output, nothing else")
+
+
+def add_drawing_flags(parser: argparse.ArgumentParser) -> None:
+    """How the overlay looks."""
+    drawing = parser.add_argument_group("drawing")
     drawing.add_argument("--visualize", type=names, metavar="VIEW[,VIEW]", help="overlay, mask, split, contour")
     drawing.add_argument("--alpha", type=float, metavar="X", help="opacity from 0 to 1 (default 0.5)")
     drawing.add_argument(
@@ -145,25 +164,16 @@ def add_run_flags(run: argparse.ArgumentParser) -> None:
         "--legend", action=argparse.BooleanOptionalAction, default=None, help="names of the classes in sight"
     )
     drawing.add_argument("--hud", action=argparse.BooleanOptionalAction, default=None, help="rate, latency and drops")
-    flow = run.add_argument_group("flow")
-    flow.add_argument(
-        "--policy", metavar="POLICY", help="latest, wait, or drop-oldest:N (default: latest for live input, else wait)"
-    )
-    flow.add_argument(
-        "--depth", type=int, metavar="N", help="frames in flight in the backend (default 1, lowest latency)"
-    )
-    flow.add_argument("--limit", type=int, metavar="N", help="stop after N frames")
-    flow.add_argument("--headless", action="store_true", default=None, help="no window, even if one is configured")
-    source = run.add_argument_group("input options")
+
+
+def add_option_flags(parser: argparse.ArgumentParser) -> None:
+    """The options of the input and of the outputs."""
+    source = parser.add_argument_group("input options")
     for flag, kind, shown, text in SOURCE_FLAGS:
         source.add_argument(flag, type=kind, dest=f"source_{flag[2:].replace('-', '_')}", metavar=shown, help=text)
-    sink = run.add_argument_group("output options")
+    sink = parser.add_argument_group("output options")
     for flag, kind, shown, text in SINK_FLAGS:
         sink.add_argument(flag, type=kind, dest=f"sink_{flag[2:].replace('-', '_')}", metavar=shown, help=text)
-    result = run.add_argument_group("results")
-    result.add_argument("--report", metavar="FILE", help="latency report (default: beside a video output; 'none')")
-    result.add_argument("--stats", action="store_true", default=None, help="mean area of each class at the end")
-    result.add_argument("--json", action="store_true", help="print the report as JSON on standard output, nothing else")
 
 
 def given(args: argparse.Namespace, fields: tuple[str, ...]) -> dict[str, Any]:

@@ -72,11 +72,11 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
             with clock("sink"):
                 pipeline.delivery.write(result)
         finally:  # a frame at which the user quits counts, for the other outputs hold it
-            recorder.add(clock.stages, t_overlay, result.latency_ns)
+            recorder.add(frame, clock, t_overlay)
 
     for index, frame in enumerate(capture, start=1):
         clock = StageClock()
-        clock.stages["capture"] = time.monotonic_ns() - frame.t_capture
+        clock.since("capture", frame.t_capture)
         with clock("preprocess"):
             tensor, place = segmenter.preprocess(frame.image)
         clock.begin("infer")

@@ -128,6 +128,8 @@ def load(table: Table, name: str, kind: str) -> Any:
             raise
         install = f"pip install 'rtseg[{extra}]'" if extra else f"pip install {exc.name}"
         raise MissingExtra(f"{kind} '{name}' needs {exc.name}: {install}") from exc
+    except MissingExtra:
+        raise  # what is loaded has said it itself
     except (ImportError, OSError) as exc:
         if isinstance(exc, ImportError) and (exc.name or "").split(".")[0] == "rtseg":
             raise

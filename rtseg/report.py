@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 SCHEMA = "rtseg.report/1"
-LIBRARIES = ("rtseg", "numpy", "numba", "opencv-python", "av", "openvino", "onnxruntime", "torch")
+LIBRARIES = ("rtseg", "numpy", "numba", "opencv-python", "av", "openvino", "onnxruntime", "torch", "tensorrt", "pycuda")
 
 
 def machine() -> dict[str, Any]:

@@ -27,7 +27,7 @@ from rtseg.render import Renderer
 from rtseg.report import SCHEMA, file_hash, machine, peak_memory_mb
 from rtseg.segmenter import Segmenter
 from rtseg.sinks import Sink, open_sink, sink_kind
-from rtseg.sources import open_source
+from rtseg.sources import Source, open_source
 from rtseg.spec import find_package
 from rtseg.stages import FrameQueue, Painter, Stages
 from rtseg.timing import Recorder
@@ -82,13 +82,24 @@ def run_config(config: RunConfig, *, notify: Notify = log.info, watch: Watch | N
     return report
 
 
-def open_pipeline(config: RunConfig, stack: ExitStack, notify: Notify = log.info) -> tuple[Pipeline, StreamInfo]:
+def open_pipeline(
+    config: RunConfig,
+    stack: ExitStack,
+    notify: Notify = log.info,
+    *,
+    source: Source | None = None,
+    recorder: Callable[[tuple[str, ...]], Recorder] = Recorder,
+) -> tuple[Pipeline, StreamInfo]:
     """Open every part of a run on `stack`, warmed up and ready for `pipeline.run`; `notify` gets lines for a person.
 
+    `source` takes the place of the configured input; `recorder` makes what notes the times, from the stages' names.
     Errors: every RtsegError that a setting, model, source or output can give.
     """
     check_outputs(config)
     if config.threads:
+        stack.callback(
+            kernels.set_threads, kernels.threads()
+        )  # what runs next in this process is not ours to slow down
         kernels.set_threads(config.threads)
     backend = stack.enter_context(open_model(config))
     segmenter = make_segmenter(config, backend)
@@ -101,8 +112,7 @@ def open_pipeline(config: RunConfig, stack: ExitStack, notify: Notify = log.info
         if kernels.is_cold(refine=segmenter.refines):
             notify("first start on this machine: compiling the CPU kernels, once ...")
         seconds = kernels.warm_up(refine=segmenter.refines)
-    source = open_source(config.input, config.source)
-    capture = stack.enter_context(Capture(source, config.policy))
+    capture = stack.enter_context(Capture(source or open_source(config.input, config.source), config.policy))
     info = capture.info
     notify(describe_source(info, capture))
     sinks = open_sinks(config, info, segmenter, view)
@@ -125,8 +135,8 @@ def open_pipeline(config: RunConfig, stack: ExitStack, notify: Notify = log.info
             f"model {backend.spec.name} at {place.network[0]}x{place.network[1]} on {backend.name} {backend.device} "
             f"{backend.precision}, ready after {seconds:.1f} s"
         )
-    recorder = Recorder(segmenter.stages)
-    pipeline = Pipeline(capture, segmenter, painter, None, needs, recorder, warm_up_s=round(seconds, 3))  # type: ignore[arg-type]
+    noted = recorder(segmenter.stages)
+    pipeline = Pipeline(capture, segmenter, painter, None, needs, noted, warm_up_s=round(seconds, 3))  # type: ignore[arg-type]
     pipeline.delivery = stack.enter_context(_finished(Delivery(sinks, queue, pipeline.recorder.add_written)))
     return pipeline, info
 

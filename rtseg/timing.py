@@ -9,12 +9,15 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["REFINED", "STAGES", "Recorder", "Rolling", "Samples", "StageClock", "percentiles"]
+if TYPE_CHECKING:
+    from rtseg.frame import Frame
+
+__all__ = ["FLOORS", "REFINED", "STAGES", "Recorder", "Rolling", "Samples", "StageClock", "percentiles", "rank"]
 
 STAGES = ("capture", "preprocess", "infer", "labels", "render", "sink")
 """The calls of the loop in order; `capture` is the wait from the frame in hand to the loop taking it."""
@@ -23,19 +26,21 @@ REFINED = (*STAGES[:3], "refine", *STAGES[3:])
 
 KEPT = 1 << 16
 """Samples kept of each duration: all of a run of half an hour at 30 frames per second."""
-PERCENTILES = (50, 90, 95, 99)
-FLOORS = {50: 1, 90: 64, 95: 130, 99: 662}
-"""Samples below which a percentile says nothing (MLPerf's early-stopping floors; p95 by the same rule)."""
+FLOORS = {50: 1, 90: 64, 95: 130, 99: 662, 99.9: 6636}
+"""Samples below which a percentile says nothing: MLPerf's early-stopping floors, p95 and p99.9 by the same rule.
+
+The rule: with so many samples, at most one of them beyond the true percentile has a chance of less than 1 %.
+"""
 
 
 class StageClock:
-    """Nanoseconds per stage of one frame."""
+    """When each stage of one frame began (`started`, monotonic) and how long it took (`stages`), in nanoseconds."""
 
-    __slots__ = ("_started", "stages")
+    __slots__ = ("stages", "started")
 
     def __init__(self) -> None:
         self.stages: dict[str, int] = {}
-        self._started: dict[str, int] = {}
+        self.started: dict[str, int] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -45,11 +50,16 @@ class StageClock:
 
     def begin(self, stage: str) -> None:
         """Start a stage that other calls may interleave with, such as an inference in flight."""
-        self._started[stage] = time.monotonic_ns()
+        self.started[stage] = time.monotonic_ns()
 
     def end(self, stage: str) -> None:
         """Finish a stage that was begun."""
-        self.stages[stage] = time.monotonic_ns() - self._started[stage]
+        self.stages[stage] = time.monotonic_ns() - self.started[stage]
+
+    def since(self, stage: str, start: int) -> None:
+        """Finish a stage that began at `start`, monotonic nanoseconds, before this clock was there."""
+        self.started[stage] = start
+        self.end(stage)
 
 
 class Samples:
@@ -85,17 +95,21 @@ class Samples:
 
 
 def percentiles(samples: Samples) -> dict[str, Any]:
-    """p50 to p99 and max in milliseconds beside the sample count; None where the samples are too few for one.
+    """p50 to p99.9 and max in milliseconds beside the sample count; None where the samples are too few for one.
 
     Percentiles are nearest-rank, so each is a latency that a frame really had.
     """
     ordered = samples.sorted()
     out: dict[str, Any] = {"samples": len(samples)}
-    for p in PERCENTILES:
-        supported = ordered.size >= FLOORS[p]
-        out[f"p{p}"] = _ms(ordered[int(np.ceil(p / 100 * ordered.size)) - 1]) if supported else None
+    for p, floor in FLOORS.items():
+        out[f"p{p}"] = _ms(ordered[rank(p, ordered.size)]) if ordered.size >= floor else None
     out["max"] = _ms(samples.max) if len(samples) else None
     return out
+
+
+def rank(percent: float, count: int) -> int:
+    """The place, from 0, of a nearest-rank percentile among `count` sorted samples."""
+    return max(0, -(-round(percent * 10) * count // 1000) - 1)
 
 
 def _ms(nanoseconds: Any) -> float:
@@ -126,7 +140,7 @@ class Rolling:
         if not self._latencies:
             return 0.0
         ordered = sorted(self._latencies)
-        return ordered[max(0, -(-len(ordered) * int(percent) // 100) - 1)] / 1e6
+        return ordered[rank(percent, len(ordered))] / 1e6
 
 
 class Recorder:
@@ -138,17 +152,18 @@ class Recorder:
         self.rolling = Rolling()
         self._lock = threading.Lock()
 
-    def add(self, stages: dict[str, int], t_overlay: int, latency_ns: int) -> None:
-        """Note a frame whose results are in hand."""
+    def add(self, frame: Frame, clock: StageClock, t_overlay: int) -> None:
+        """Note a frame whose results are in hand, since `t_overlay` in monotonic nanoseconds."""
         for name, samples in self.stages.items():
-            samples.add(stages.get(name, 0))
-        self.to_overlay.add(latency_ns)
-        self.rolling.add(t_overlay, latency_ns)
+            samples.add(clock.stages.get(name, 0))
+        latency = t_overlay - frame.t_capture
+        self.to_overlay.add(latency)
+        self.rolling.add(t_overlay, latency)
 
-    def add_written(self, latency_ns: int) -> None:
-        """Note that a sink finished a frame, capture-to-sink in nanoseconds; called from sink threads."""
+    def add_written(self, frame: Frame, t_written: int) -> None:
+        """Note that a sink finished a frame at `t_written`, monotonic nanoseconds; called from sink threads."""
         with self._lock:
-            self.to_sink.add(latency_ns)
+            self.to_sink.add(t_written - frame.t_capture)
 
     def summary(self) -> dict[str, Any]:
         """Percentiles in milliseconds of both latencies and of each stage."""

@@ -6,20 +6,24 @@ import io
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from rtseg.frame import StreamInfo
+from rtseg.frame import Frame, StreamInfo
 from rtseg.pipeline import Pipeline
 from rtseg.progress import watcher
-from rtseg.timing import Recorder
+from rtseg.timing import Recorder, StageClock
+
+IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 
 def shown(info: StreamInfo, terminal: bool = True, limit: int | None = None) -> str:
     """What is on the screen when three frames are done and two were lost."""
     out, recorder = io.StringIO(), Recorder()
     for index in range(3):
-        recorder.add({}, (index + 1) * 100_000_000, 20_000_000)
+        done = (index + 1) * 100_000_000
+        recorder.add(Frame(index, done - 20_000_000, None, None, IMAGE), StageClock(), done)
     parts = SimpleNamespace(recorder=recorder, drops=2, delivery=SimpleNamespace(drops=0))
     console = Console(file=out, force_terminal=terminal, width=120, color_system=None)
     with watcher(console, limit)(cast(Pipeline, cast(Any, parts)), info):

@@ -72,6 +72,16 @@ def test_a_mistake_of_ours_is_not_called_a_missing_package() -> None:
     assert not isinstance(error.value, MissingExtra)
 
 
+def test_what_a_module_says_of_a_missing_package_itself_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "from rtseg.errors import MissingExtra\nraise MissingExtra('charts need matplotlib')\n"
+    (tmp_path / "says_it_itself.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingExtra, match=r"^charts need matplotlib$"):
+        registry.load({"a": ("says_it_itself:Thing", "bench")}, "a", "report")
+
+
 def test_package_that_goes_missing_inside_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "needs_something.py").write_text("import absent_package.sub\n")
     monkeypatch.syspath_prepend(tmp_path)

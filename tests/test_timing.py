@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 
-from rtseg.timing import KEPT, STAGES, Recorder, Rolling, Samples, StageClock, percentiles
+from rtseg.frame import Frame
+from rtseg.timing import FLOORS, KEPT, STAGES, Recorder, Rolling, Samples, StageClock, percentiles, rank
 
 MS = 1_000_000
 
 
 def test_nearest_rank_percentiles_of_a_known_sequence() -> None:
     row = percentiles(Samples(range(1 * MS, 1001 * MS, MS)))
-    assert row == {"samples": 1000, "p50": 500.0, "p90": 900.0, "p95": 950.0, "p99": 990.0, "max": 1000.0}
+    assert row == {
+        "samples": 1000, "p50": 500.0, "p90": 900.0, "p95": 950.0, "p99": 990.0, "p99.9": None, "max": 1000.0,
+    }  # fmt: skip
 
 
 def test_a_percentile_without_enough_samples_is_not_given() -> None:
@@ -22,10 +26,30 @@ def test_a_percentile_without_enough_samples_is_not_given() -> None:
     assert percentiles(Samples([MS] * 64))["p90"] == 1.0
     assert percentiles(Samples([MS] * 661))["p99"] is None
     assert percentiles(Samples([MS] * 662))["p99"] == 1.0
+    assert percentiles(Samples([MS] * 6635))["p99.9"] is None
+    assert percentiles(Samples([MS] * 6636))["p99.9"] == 1.0
+
+
+@pytest.mark.parametrize(("percent", "floor"), FLOORS.items())
+def test_the_floors_are_those_of_the_rule(percent: float, floor: int) -> None:
+    """The fewest samples of which at most one beyond the true percentile has a chance of 1 % or less."""
+    beyond = 1 - percent / 100
+    chance = [(1 - beyond) ** n + n * beyond * (1 - beyond) ** (n - 1) for n in (floor - 1, floor)]
+    assert percent == 50 or chance[1] <= 0.01 < chance[0]
+
+
+@pytest.mark.parametrize(
+    ("percent", "count", "place"),
+    [(50, 1, 0), (50, 4, 1), (99, 100, 98), (99, 101, 99), (99.9, 1000, 998), (99.9, 1001, 999), (100, 7, 6)],
+)
+def test_nearest_rank(percent: float, count: int, place: int) -> None:
+    assert rank(percent, count) == place
 
 
 def test_no_samples() -> None:
-    assert percentiles(Samples()) == {"samples": 0, "p50": None, "p90": None, "p95": None, "p99": None, "max": None}
+    row = percentiles(Samples())
+    assert row.pop("samples") == 0
+    assert row == {"p50": None, "p90": None, "p95": None, "p99": None, "p99.9": None, "max": None}
 
 
 def test_a_long_run_is_sampled_in_bounded_memory_with_exact_count_and_maximum() -> None:
@@ -50,6 +74,15 @@ def test_the_clock_measures_a_stage_and_an_interleaved_one() -> None:
         time.sleep(0.01)
     clock.end("infer")
     assert 9 * MS < clock.stages["labels"] <= clock.stages["infer"]
+    assert clock.started["infer"] <= clock.started["labels"]
+
+
+def test_the_clock_takes_a_stage_that_began_before_it() -> None:
+    begin = time.monotonic_ns() - 50 * MS
+    clock = StageClock()
+    clock.since("capture", begin)
+    assert clock.started["capture"] == begin
+    assert clock.stages["capture"] >= 50 * MS
 
 
 def test_rolling_rate_and_percentiles() -> None:
@@ -63,8 +96,11 @@ def test_rolling_rate_and_percentiles() -> None:
 
 def test_the_summary_has_every_stage_of_the_loop() -> None:
     recorder = Recorder()
-    recorder.add({"infer": 4 * MS, "labels": MS}, 0, 6 * MS)
-    recorder.add_written(9 * MS)
+    clock = StageClock()
+    clock.stages.update(infer=4 * MS, labels=MS)
+    frame = Frame(0, 5 * MS, None, None, np.zeros((2, 2, 3), np.uint8))
+    recorder.add(frame, clock, 11 * MS)
+    recorder.add_written(frame, 14 * MS)
     summary = recorder.summary()
     assert list(summary["stages_ms"]) == list(STAGES)
     assert summary["stages_ms"]["infer"]["p50"] == 4.0

@@ -68,7 +68,7 @@ def pipeline_rate(backend: Backend, source: Source, size: tuple[int, int]) -> tu
         sink = open_sink("null:", capture.info, backend.spec, view)
         renderer = Renderer(backend.spec, resolve_palette(None, backend.spec), view)
         segmenter.warm_up(FRAME)
-        delivery = stack.enter_context(Delivery([sink], "wait:4", lambda latency: None))
+        delivery = stack.enter_context(Delivery([sink], "wait:4", lambda frame, t: None))
         pipeline = Pipeline(capture, segmenter, renderer, delivery, frozenset({"overlay"}))
         start = time.perf_counter()
         run(pipeline)
@@ -96,7 +96,7 @@ def memory_growth(frames: list[np.ndarray], count: int) -> dict[str, float]:
         capture = stack.enter_context(Capture(MemorySource(frames, count=count)))
         sinks = [open_sink("null:", capture.info, backend.spec, view)]
         delivery = stack.enter_context(
-            Delivery(sinks, "wait:4", lambda latency: samples.append(process.memory_info().rss / 2**20))
+            Delivery(sinks, "wait:4", lambda frame, t: samples.append(process.memory_info().rss / 2**20))
         )
         renderer = Renderer(backend.spec, resolve_palette(None, backend.spec), view)
         run(Pipeline(capture, Segmenter(backend), renderer, delivery, frozenset({"overlay", "areas"})))

@@ -55,8 +55,8 @@ class NullBackend:
     """Answers every tensor with the same picture, or with what the caller gives.
 
     `answer` is an array (C, h, w) or (h, w), or a function of the input tensor; left out, `bands`. Each answer takes
-    `delay_ms`, one after the other as on a device. The `stall_at`-th answer (from 0) takes `stall_ms` more, and the
-    `fail_at`-th raises BackendError.
+    `delay_ms`, one after the other as on a device. The `stall_at`-th answer (from 0), or each `stall_every`-th, takes
+    `stall_ms` more, and the `fail_at`-th raises BackendError.
     """
 
     name = "null"
@@ -72,6 +72,7 @@ class NullBackend:
         depth: int = 1,
         delay_ms: float = 0.0,
         stall_at: int | None = None,
+        stall_every: int | None = None,
         stall_ms: float = 0.0,
         fail_at: int | None = None,
         answer: Answer | None = None,
@@ -81,11 +82,13 @@ class NullBackend:
         if delay_ms < 0 or stall_ms < 0:
             raise ConfigError(f"delay_ms and stall_ms start at 0, got {delay_ms} and {stall_ms}")
         check_count("threads", threads)
+        check_count("stall_every", stall_every)
         self.spec, self.depth = spec, depth
         self.device, self.precision = "cpu", "fp32"
         self._pending: InFlight[tuple[int, float, NDArray[Any]]] = InFlight(self.name, depth)
         self._delay, self._stall = delay_ms / 1e3, stall_ms / 1e3
-        self._stall_at, self._fail_at, self._answer = stall_at, fail_at, answer
+        self._stall_at, self._stall_every = stall_at, stall_every
+        self._fail_at, self._answer = fail_at, answer
         self._count, self._busy_until = 0, 0.0
         self._outputs = Outputs(spec, depth)
         self._bands: dict[tuple[int, int], NDArray[Any]] = {}
@@ -108,7 +111,8 @@ class NullBackend:
         self._pending.check_room()
         size = tensor_size(self.spec, tensor)
         input_shape(self.spec, size)
-        took = self._delay + (self._stall if self._count == self._stall_at else 0.0)
+        stalls = self._count == self._stall_at or (self._stall_every and (self._count + 1) % self._stall_every == 0)
+        took = self._delay + (self._stall if stalls else 0.0)
         self._busy_until = max(self._busy_until, time.monotonic()) + took
         self._pending.push((self._count, self._busy_until, self._answer_to(tensor, size)))
         self._count += 1

@@ -56,6 +56,15 @@ def test_delays_follow_each_other_and_stall_once() -> None:
     assert due[0] < 0.1
 
 
+def test_stalls_again_and_again() -> None:
+    with NullBackend(stall_every=2, stall_ms=30) as backend:
+        for place in range(4):
+            start = time.monotonic()
+            backend.submit(TENSOR)
+            backend.collect()
+            assert place % 2 == 0 or time.monotonic() - start >= 0.03
+
+
 def test_fails_when_asked() -> None:
     with NullBackend(fail_at=1) as backend:
         backend.submit(TENSOR)

@@ -1,0 +1,209 @@
+"""A whole benchmark: frames held once, configurations measured in turn, several times, and what follows from it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+from rtseg.bench.accuracy import accuracy
+from rtseg.bench.compare import compare, pooled, summarise
+from rtseg.bench.configurations import name_of
+from rtseg.bench.measure import Load, measure, rounded
+from rtseg.bench.process import revision
+from rtseg.bench.replay import DEFAULT_RATE, HELD_FRAMES, Clip, hold
+from rtseg.bench.search import bisect_rate, choose, judge_budget, judge_rate
+from rtseg.config import RunConfig
+from rtseg.errors import ConfigError
+from rtseg.report import machine
+from rtseg.runner import Notify, outputs_of
+
+__all__ = ["SCHEMA", "Settings", "bench", "without_frames"]
+
+SCHEMA = "rtseg.bench/1"
+PROBE_SECONDS = 5.0
+"""How long the peak rate is measured before a rate is searched for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to measure. `rate` is frames per second, "max" for a closed loop, None for the clip's own.
+
+    Errors: ConfigError for a value out of range.
+    """
+
+    rate: float | str | None = None
+    seconds: float = 10.0
+    repetitions: int = 5
+    warm_up: int = 10
+    memory_mb: float = 1024.0
+    find_rate: bool = False
+    budget_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, low in (("repetitions", 1), ("warm_up", 0)):
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name.replace('_', '-')} is {getattr(self, name)}, expected {low} or more")
+        for field, name in (
+            ("rate", "rate"),
+            ("seconds", "duration"),
+            ("memory_mb", "memory"),
+            ("budget_ms", "budget"),
+        ):
+            value = getattr(self, field)
+            if isinstance(value, (int, float)) and not 0 < value < 1e6:
+                raise ConfigError(f"{name} is {value:g}, expected more than 0 and less than a million")
+        if self.find_rate and (self.budget_ms is not None or self.rate is not None):
+            raise ConfigError("--find-rate finds the rate itself: leave out --rate and --budget")
+        if self.budget_ms is not None and self.rate == "max":
+            raise ConfigError("a budget is held at a rate: give --rate frames per second, not max")
+
+
+class Session:
+    """Measures configurations on one clip and counts the seconds since it began."""
+
+    def __init__(self, configs: Sequence[RunConfig], clip: Clip, settings: Settings, say: Notify) -> None:
+        self._configs, self._clip, self._settings, self._say = configs, clip, settings, say
+        self._begin = time.monotonic_ns()
+        self.facts: dict[int, dict[str, Any]] = {}
+
+    def once(self, place: int, rate: float | None, seconds: float) -> dict[str, Any]:
+        """One repetition of the configuration at `place`; what it is, is noted in `facts` the first time."""
+        known = place in self.facts
+        notify = (lambda line: None) if known else self._say
+        load = Load(rate, seconds, self._settings.warm_up)
+        repetition, facts = measure(self._configs[place], self._clip, load, notify)
+        if not known:
+            facts["name"] = self._name(place, facts)
+            self.facts[place] = facts
+        self.facts[place]["policy"] = facts["policy"]  # a search begins with a closed loop
+        return {"started_s": rounded((repetition.pop("t_first") - self._begin) / 1e9), **repetition}
+
+    def _name(self, place: int, facts: dict[str, Any]) -> str:
+        name = name_of(self._configs[place], facts, self._configs[0])
+        same = Counter(one["name"].partition(" #")[0] for one in self.facts.values())[name]
+        return f"{name} #{same + 1}" if same else name
+
+    def find_rate(self) -> dict[str, Any]:
+        """The highest rate that the first configuration holds, and all that was tried."""
+        tries: list[dict[str, Any]] = []
+        seconds = self._settings.seconds
+        peak = self.once(0, None, min(PROBE_SECONDS, seconds))["rate"]
+        self._say(f"peak rate in a closed loop: {peak:.1f} frames/s")
+
+        def holds(rate: float) -> bool:
+            one = judge_rate(rate, self.once(0, rate, seconds))
+            tries.append(one)
+            verdict = "holds" if one["holds"] else "does not hold"
+            self._say(f"{rate:.2f} frames/s {verdict}: p99 {one['p99_ms']:.1f} ms, {one['drops']:.1%} dropped")
+            return bool(one["holds"])
+
+        rate = bisect_rate(holds, float(f"{0.9 * peak:.3g}"))
+        return {"kind": "rate", "rate": rate and rounded(rate, 2), "peak": peak, "tries": tries}
+
+    def interleaved(self, rate: float | None) -> list[list[dict[str, Any]]]:
+        """All repetitions of every configuration: A B C, C B A, A B C, so that drift of the machine cancels out."""
+        out: list[list[dict[str, Any]]] = [[] for _ in self._configs]
+        places = list(range(len(self._configs)))
+        total = self._settings.repetitions * len(places)
+        for turn in range(self._settings.repetitions):
+            for place in places if turn % 2 == 0 else reversed(places):
+                one = self.once(place, rate, self._settings.seconds)
+                out[place].append(one)
+                self._say(
+                    f"[{sum(map(len, out))}/{total}] {self.facts[place]['name']}: p50 "
+                    f"{one['capture_to_overlay_ms']['p50']:.1f} ms, {one['rate']:.1f} frames/s, "
+                    f"{one['drops']['total']} of {one['due']} dropped"
+                )
+        return out
+
+
+def bench(
+    configs: Sequence[RunConfig],
+    pairs: Sequence[tuple[int, int]],
+    settings: Settings,
+    *,
+    say: Notify,
+    command: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Measure `configs` (all of one input) and compare `pairs` of them by place: the content of `docs/bench-schema.md`.
+
+    `say` gets lines for a person. Errors: every RtsegError of an input, a model or an output; ConfigError.
+    """
+    if settings.find_rate and len(configs) > 1:
+        raise ConfigError(f"--find-rate takes one configuration, here are {len(configs)}: search them one by one")
+    clip = hold(configs[0], settings.memory_mb, HELD_FRAMES)
+    height, width = clip.size
+    say(f"input {clip.source}: {len(clip.images)} frames of {height}x{width} held in {clip.held_mb:.0f} MiB")
+    session = Session(configs, clip, settings, say)
+    search = session.find_rate() if settings.find_rate else None
+    rate: float | None = search["rate"] if search else pace(settings, clip)
+    repetitions = [[] for _ in configs] if search and rate is None else session.interleaved(rate)
+    done = [describe(config, session.facts[place], repetitions[place]) for place, config in enumerate(configs)]
+    if settings.budget_ms is not None:
+        tries = [judge_budget(one, settings.budget_ms) for one in done]
+        best = choose(tries)
+        search = {"kind": "budget", "budget_ms": settings.budget_ms, "chosen": best and best["name"], "tries": tries}
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": list(command),
+        "revision": revision(),
+        "machine": machine(),
+        "input": {
+            "source": clip.source,
+            "size": list(clip.size),
+            "frames_held": len(clip.images),
+            "held_mb": rounded(clip.held_mb, 1),
+            "decode": clip.decode,
+        },
+        "settings": {
+            "loop": "closed" if settings.rate == "max" else "open",
+            "rate": "max" if settings.rate == "max" else rate,
+            "duration_s": settings.seconds,
+            "repetitions": settings.repetitions,
+            "warm_up_frames": settings.warm_up,
+            "sinks": list(outputs_of(configs[0])),
+            "policy": session.facts[0]["policy"],
+            "order": "interleaved",
+        },
+        "configurations": done,
+        "comparisons": [line for a, b in pairs for line in compare(done[a], done[b])],
+        "search": search,
+    }
+
+
+def pace(settings: Settings, clip: Clip) -> float | None:
+    """Frames per second of an open loop, None for a closed one."""
+    if settings.rate == "max":
+        return None
+    rate = settings.rate or clip.fps or DEFAULT_RATE
+    return rounded(float(rate), 3)
+
+
+def describe(config: RunConfig, facts: dict[str, Any], repetitions: list[dict[str, Any]]) -> dict[str, Any]:
+    """A configuration and everything measured of it."""
+    return {
+        "name": facts["name"],
+        "model": facts["model"],
+        "network_size": facts["network_size"],
+        "config": msgspec.to_builtins(config),
+        "accuracy": accuracy(config, facts["network_size"]),
+        "repetitions": repetitions,
+        "summary": summarise(repetitions) if repetitions else {},
+        "pooled": pooled(repetitions) if repetitions else {},
+    }
+
+
+def without_frames(data: dict[str, Any]) -> dict[str, Any]:
+    """The same without the values of single frames."""
+    slim = [
+        {**one, "repetitions": [{k: v for k, v in rep.items() if k != "trace"} for rep in one["repetitions"]]}
+        for one in data["configurations"]
+    ]
+    return {**data, "configurations": slim}
