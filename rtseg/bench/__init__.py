@@ -1,0 +1,1 @@
+"""Measuring: the same loop as a run, under a load that is known."""

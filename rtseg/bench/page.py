@@ -1,0 +1,337 @@
+"""A benchmark as one HTML file: its charts and all of its numbers, with nothing from outside and no script."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rtseg.bench import markup, plots
+from rtseg.bench.chart import INKS, PERCENTS, SERIES, floor, spread
+from rtseg.errors import SinkError
+from rtseg.spec import write_text
+
+__all__ = ["write"]
+
+Data = Mapping[str, Any]
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""What a browser may load for the page: nothing but the styles in it."""
+COLUMNS = (*PERCENTS, "max")
+NO_TRACE = "The benchmark kept no values for each frame, which this chart is drawn from."
+MEANING = (
+    "Capture-to-overlay is the time from when a frame was due to its overlay in hand, capture-to-sink to the frame "
+    "written, one sample per sink; neither is glass-to-glass. Jitter is by how much capture-to-overlay differs from one "
+    "frame to the next. Percentiles are nearest-rank, so each is a time that a frame really took."
+)
+FIGURES: Mapping[str, tuple[str, str, str]] = {
+    "latency-histogram": (
+        "How long frames took",
+        "All repetitions together. The lines are p50 and p99 as in the table, the median over the repetitions; where "
+        "there is none, a repetition has too few frames for it.",
+        NO_TRACE,
+    ),
+    "latency-percentiles": (
+        "Percentiles",
+        "{curves}Squares: the median of the repetitions' own percentiles, whiskers from lowest to highest.",
+        "No repetition has a frame.",
+    ),
+    "stages": (
+        "Where the time goes",
+        "{means} `whole` is capture-to-overlay; the stage `sink`, which hands the result over, comes after it, and "
+        "`other` is what lies between the stages. Of pale bars the length is known, but not where in the frame they lie. "
+        "{sums}",
+        "No repetition has a frame.",
+    ),
+    "latency-over-time": (
+        "Latency over time",
+        "A point for each frame when it was due; above, in red, the frames that were dropped. Dashed lines: the next "
+        "repetition begins.",
+        NO_TRACE,
+    ),
+    "accuracy": (
+        "Accuracy against latency",
+        "mIoU from {sources}. A point at the median over the repetitions.",
+        "None of the models has an accuracy that is known here: `rtseg eval` measures it.",
+    ),
+}
+"""Chart -> title, caption, and the sentence that stands in its place where there is nothing to draw."""
+
+
+def write(data: Data, path: Path) -> None:
+    """Write the page of a benchmark (`rtseg.bench/1`).
+
+    Errors: MissingExtra without matplotlib, SinkError where the file cannot be written.
+    """
+    text = page(data)
+    try:
+        write_text(path, text)
+    except OSError as exc:
+        raise SinkError(f"cannot write page {path}: {exc.strerror or exc}") from exc
+
+
+def page(data: Data) -> str:
+    """The whole text of the page."""
+    source, settings = data["input"]["source"], data["settings"]
+    title = f"rtseg bench: {source}"
+    styles = resources.files("rtseg.bench").joinpath("page.css").read_text(encoding="utf-8")
+    light, dark = (" ".join(f"--{name}: {pair[side]};" for name, pair in INKS.items()) for side in (0, 1))
+    parts = [
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<style>\n:root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n{styles}</style>",
+        f"</head>\n<body>\n<h1>{escape(title)}</h1>",
+        f"<p>{escape(_how(settings))}</p>",
+        f'<p class="soft">{escape(data["created"])} · {escape(str(data["machine"].get("cpu", "")))}, '
+        f"{escape(str(data['machine'].get('cores', '?')))} cores</p>",
+        _glance(data["configurations"]),
+        _charts(data),
+        _comparisons(data.get("comparisons") or ()),
+        _search(data.get("search")),
+        *(_configuration(place, one) for place, one in enumerate(data["configurations"])),
+        _circumstances(data),
+        "</body>\n</html>\n",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _how(settings: Data) -> str:
+    if settings.get("loop") == "open":
+        load = (
+            f"Open loop: a frame is due {settings['rate']:g} times a second whether or not the last one is done, and "
+            "its latency counts from then."
+        )
+    else:
+        load = (
+            "Closed loop: the next frame is due when there is room for it, so this is a peak rate, and no latency of a "
+            "camera."
+        )
+    return (
+        f"{load} {settings['repetitions']} repetitions of {settings['duration_s']:g} s ({settings.get('order', '')}), "
+        f"{settings['warm_up_frames']} frames of warm-up not counted."
+    )
+
+
+def _glance(configurations: Sequence[Data]) -> str:
+    """What can be compared: a column for each configuration, the median over the repetitions and how far they went."""
+    keys = list(dict.fromkeys(key for one in configurations for key in one["summary"]))
+    rows = [("frames", [_frames(one["repetitions"]) for one in configurations])]
+    for key in keys:
+        cells = []
+        for one in configurations:
+            value = one["summary"].get(key)
+            if not value or value["median"] is None:
+                cells.append(_too_few(one["repetitions"], *key.split(".", 1)))
+            else:
+                cells.append(f"{markup.number(key, value['median'])}{_reach(key, value['min'], value['max'])}")
+        rows.append((markup.label(key).removesuffix(", ms"), cells))
+    rows.append(("late frames of the load", [_late(one["repetitions"]) for one in configurations]))
+    rows.append(("mIoU", [_score(one) for one in configurations]))
+    heads = [_key(place) + escape(one["name"]) for place, one in enumerate(configurations)]
+    note = "Medians over the repetitions, beneath them the lowest and highest; latencies in milliseconds."
+    return f"<h2>At a glance</h2>{markup.table(['', *heads], rows, note)}<p class='soft'>{_floors()}</p>"
+
+
+def _frames(repetitions: Sequence[Data]) -> str:
+    frames, due = (sum(one[key] for one in repetitions) for key in ("frames", "due"))
+    return f"{frames:,}<small>of {due:,} due</small>"
+
+
+def _floors() -> str:
+    needs = ", ".join(f"{key} {floor(float(key[1:])):,}" for key in PERCENTS[1:])
+    return f"–: too few frames in a repetition for that percentile, which take {needs} (MLPerf's early-stopping rule)."
+
+
+def _late(repetitions: Sequence[Data]) -> str:
+    late = [repetition.get("late") or {"frames": 0, "worst_ms": 0} for repetition in repetitions]
+    worst = max((one["worst_ms"] or 0 for one in late), default=0)
+    return f"{sum(one['frames'] for one in late)}<small>worst {worst:.1f} ms</small>"
+
+
+def _score(configuration: Data) -> str:
+    accuracy = configuration.get("accuracy")
+    return f"{accuracy['miou']:.4f}" if accuracy else "–<small>not known</small>"
+
+
+def _charts(data: Data) -> str:
+    drawn = plots.svg(data)
+    parts = ['<h2>Charts</h2><div class="charts">']
+    for name, (title, caption, missing) in FIGURES.items():
+        parts.append(f"<section><h3>{title}</h3>")
+        if name in drawn:
+            text = _code(escape(caption.format(**_facts(data["configurations"]))))
+            picture = drawn[name].replace('role="img"', f'role="img" aria-label="{title}"', 1)
+            parts.append(f"<figure>{picture}<figcaption>{text}</figcaption></figure>")
+        else:
+            parts.append(f"<p class='soft'>{_code(missing)}</p>")
+        parts.append("</section>")
+    return "\n".join(parts) + "</div>"
+
+
+def _code(text: str) -> str:
+    for tag in ("<code>", "</code>") * (text.count("`") // 2):
+        text = text.replace("`", tag, 1)
+    return text
+
+
+def _facts(configurations: Sequence[Data]) -> dict[str, str]:
+    """What captions say of the data."""
+    sources = dict.fromkeys(str(one["accuracy"]["from"]) for one in configurations if one.get("accuracy"))
+    traced = any(
+        (repetition.get("trace") or {}).get("due_ns") for one in configurations for repetition in one["repetitions"]
+    )
+    ratios = [
+        one["stages_sum"]["ratio"] for each in configurations for one in each["repetitions"] if one.get("stages_sum")
+    ]
+    ratios = [ratio for ratio in ratios if ratio is not None]
+    sums = ""
+    if ratios:
+        ends = dict.fromkeys(f"{ratio:.1%}" for ratio in (min(ratios), max(ratios)))
+        sums = f"The stages of a repetition add up to {' to '.join(ends)} of the whole."
+    means = "Means over all frames, for means add up."
+    curves = (
+        "Lines: all repetitions together, dotted beyond what that many frames can tell (MLPerf's early-stopping rule), "
+        "a dot at the slowest frame. "
+    )
+    if not traced:
+        curves = ""
+        means = "Medians of the repetitions' p50, one after the other: medians do not quite add up."
+    return {"sources": ", ".join(sources), "means": means, "sums": sums, "curves": curves}
+
+
+def _comparisons(comparisons: Sequence[Data]) -> str:
+    """Ratios of paired repetitions, of the first named to the second."""
+    lines = [
+        f"<li>{markup.label(one['metric']).removesuffix(', ms')}, {escape(one['a'])} to {escape(one['b'])}: "
+        f"<b>{one['ratio']:.3f}</b> ({one['low']:.3f} to {one['high']:.3f}, {one['pairs']} pairs)</li>"
+        for one in comparisons
+    ]
+    return f"<h2>Ratios</h2><ul>{''.join(lines)}</ul>" if lines else ""
+
+
+def _search(search: Data | None) -> str:
+    if not search:
+        return ""
+    if search["kind"] == "rate":
+        found = f"{search['rate']:g} frames/s" if search.get("rate") is not None else "none of those tried"
+        title, line = "The highest rate that holds", f"{found} (under 1 % of frames dropped and p99 under one period)."
+    else:
+        title = f"The most accurate within {search['budget_ms']:g} ms"
+        line = f"{search['chosen'] or 'None of those tried'}."
+        if search.get("written"):
+            line += f" Its configuration is in {search['written']}."
+    keys = list(dict.fromkeys(key for one in search["tries"] for key in one))
+    rows = []
+    for number, one in enumerate(search["tries"], start=1):
+        rows.append((str(number), [markup.value(key, one.get(key)) for key in keys]))
+    return f"<h2>{title}</h2><p>{escape(line)}</p>{markup.table(['try', *map(markup.label, keys)], rows)}"
+
+
+def _configuration(place: int, one: Data) -> str:
+    repetitions = one["repetitions"]
+    config = escape(json.dumps(one["config"], indent=2, ensure_ascii=False))
+    parts = [
+        f"<h2>{_key(place)}{escape(one['name'])}</h2>",
+        _latencies(repetitions, f"Medians over {len(repetitions)} repetitions in ms, and the samples of each."),
+        _repetitions(repetitions),
+        markup.definitions({**one["model"], "network": "x".join(map(str, one["network_size"] or []))}),
+        f"<details><summary>Its configuration</summary><pre>{config}</pre></details>",
+    ]
+    for number, repetition in enumerate(repetitions, start=1):
+        text = _latencies([repetition], "Milliseconds.")
+        parts.append(f"<details><summary>Latencies of repetition {number}</summary>{text}</details>")
+    return "\n".join(parts)
+
+
+def _latencies(repetitions: Sequence[Data], caption: str) -> str:
+    """The percentiles of both latencies, of the jitter and of each stage."""
+    paths: list[tuple[str, ...]] = [("capture_to_overlay_ms",), ("capture_to_sink_ms",), ("jitter_ms",)]
+    for group in ("stages_ms", "gpu_ms"):
+        paths += [(group, name) for name in dict.fromkeys(each for one in repetitions for each in one.get(group) or ())]
+    rows = []
+    for path in paths:
+        count = spread(repetitions, *path, "samples")
+        cells = [_range(count.low, count.high) if count else "–"]
+        values = [spread(repetitions, *path, column) for column in COLUMNS]
+        cells += [f"{value.median:.2f}" if value else "–" for value in values]
+        rows.append((markup.label(path[0]).removesuffix(", ms") if len(path) == 1 else escape(path[1]), cells))
+    return markup.table(["", "samples", *COLUMNS], rows, f"{caption} –: too few.")
+
+
+def _repetitions(repetitions: Sequence[Data]) -> str:
+    """A column for each repetition."""
+    paths = {
+        "seconds from the start": "started_s",
+        "seconds": "seconds",
+        "frames due": "due",
+        "frames": "frames",
+        "frames per second": "rate",
+        "frames dropped": "drops.total",
+        "– in capture": "drops.capture",
+        "– in sinks": "drops.sinks",
+        "late frames of the load": "late.frames",
+        "– by at most, ms": "late.worst_ms",
+        "sum of stages to whole": "stages_sum.ratio",
+        "CPU seconds per frame": "cpu_s_per_frame",
+        "peak memory, MiB": "memory_mb.peak",
+        "final memory, MiB": "memory_mb.final",
+    }
+    rows = []
+    for name, path in paths.items():
+        values = [spread([one], *path.split(".")) for one in repetitions]
+        rows.append((name, [markup.number(path, value.median) if value else "–" for value in values]))
+    return markup.table(["repetition", *(str(number) for number in range(1, len(repetitions) + 1))], rows)
+
+
+def _circumstances(data: Data) -> str:
+    revision = data.get("revision")
+    state = "not known" if not revision else revision["commit"] + (" with changes" if revision["dirty"] else "")
+    source = dict(data["input"])
+    decode = source.pop("decode", None)
+    lines = {**source, "size": "x".join(map(str, source.get("size") or []))}
+    if decode:
+        lines["decoding, measured apart"] = (
+            f"{decode['frames']} frames at {decode['fps']:.1f} frames/s, p50 "
+            + ("–" if decode["ms"]["p50"] is None else f"{decode['ms']['p50']:.2f} ms")
+            + f" ({decode['ms']['samples']} samples)"
+        )
+    command = f"<pre>{escape(shlex.join(map(str, data['command'])))}</pre>"
+    return "\n".join(
+        [
+            "<h2>How it was measured</h2>",
+            command,
+            markup.definitions({"revision": state, "created": data["created"], "schema": data["schema"]}),
+            "<h3>Input</h3>",
+            markup.definitions(lines),
+            "<h3>Settings</h3>",
+            markup.definitions(data["settings"]),
+            "<h3>Machine</h3>",
+            markup.definitions(data["machine"]),
+            f"<p class='soft'>{MEANING}</p>",
+        ]
+    )
+
+
+def _too_few(repetitions: Sequence[Data], group: str, last: str = "") -> str:
+    """A dash, and for a percentile how many samples there are of those that it takes."""
+    count = spread(repetitions, group, "samples")
+    if last not in PERCENTS or count is None or count.low >= floor(float(last[1:])):
+        return "–"
+    return f"–<small>{count.low:,} of {floor(float(last[1:])):,}</small>"
+
+
+def _reach(key: str, low: Any, high: Any) -> str:
+    return f"<small>{markup.number(key, low)} to {markup.number(key, high)}</small>"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _key(place: int) -> str:
+    return f'<i class="key" style="background: var(--series-{place % SERIES})"></i>'
