@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "INKS",
+    "LATENCIES",
     "PERCENTS",
     "SERIES",
     "Bar",
@@ -25,10 +26,12 @@ __all__ = [
     "bars",
     "floor",
     "latencies",
+    "percentile",
     "spread",
     "supported",
     "thinned",
     "timeline",
+    "together",
 ]
 
 Floats = NDArray[np.float64]
@@ -49,6 +52,7 @@ INKS: Mapping[str, tuple[str, str]] = {
 """Colours on light and on dark paper."""
 SERIES = sum(name.startswith("series-") for name in INKS)
 """Configurations that have a colour of their own; the next ones take them in turn."""
+LATENCIES = ("capture_to_overlay_ms", "capture_to_sink_ms", "jitter_ms")
 PERCENTS = ("p50", "p90", "p95", "p99", "p99.9")
 
 
@@ -164,7 +168,7 @@ def bars(configuration: Mapping[str, Any]) -> tuple[list[Bar], float | None]:
             out.append(Bar(name, start, duration))
         else:
             out.append(Bar(name, _place(name, out), duration, assumed=name != "capture"))
-    return out, float(np.mean(latencies(configuration)))
+    return out + _gpu_bars(configuration["repetitions"], out), float(np.mean(latencies(configuration)))
 
 
 def _place(name: str, before: Sequence[Bar]) -> float:
@@ -196,12 +200,50 @@ def _median_bars(configuration: Mapping[str, Any]) -> tuple[list[Bar], float | N
         else:
             out.append(Bar(name, at, value.median))
             at += value.median
-    for name in (repetitions[0].get("gpu_ms") or {}) if repetitions else ():
-        value = spread(repetitions, "gpu_ms", name, "p50")
-        if value is not None:
-            out.append(Bar(name, _place(name, out), value.median, assumed=True))
     whole = spread(repetitions, "capture_to_overlay_ms", "p50")
-    return out, whole.median if whole else None
+    return out + _gpu_bars(repetitions, out), whole.median if whole else None
+
+
+def _gpu_bars(repetitions: Sequence[Mapping[str, Any]], before: Sequence[Bar]) -> list[Bar]:
+    """The GPU's stages by the medians of their p50, unless they are among the others already."""
+    out = list(before)
+    for name in dict.fromkeys(name for one in repetitions for name in one.get("gpu_ms") or ()):
+        value = spread(repetitions, "gpu_ms", name, "p50")
+        if value is not None and all(bar.name != name for bar in before):
+            out.append(Bar(name, _place(name, out), value.median, assumed=True))
+    return out[len(before) :]
+
+
+def together(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Percentiles of a configuration in the shape of a repetition's: of all frames together (`pooled`).
+
+    What was not pooled (the GPU's stages, or everything in a file that has no `pooled`) is the median over the
+    repetitions, its samples those of the repetition that has the fewest.
+    """
+    repetitions, out = configuration["repetitions"], dict(configuration.get("pooled") or {})
+    for group in LATENCIES:
+        out.setdefault(group, _medians(repetitions, group))
+    for group in ("stages_ms", "gpu_ms"):
+        names = dict.fromkeys(name for one in repetitions for name in one.get(group) or ())
+        out.setdefault(group, {name: _medians(repetitions, group, name) for name in names})
+    return out
+
+
+def percentile(configuration: Mapping[str, Any], group: str, column: str) -> float | None:
+    """A figure of a configuration as the tables give it: p50 the median over the repetitions, others `together`."""
+    if column == "p50" and (middle := spread(configuration["repetitions"], group, column)):
+        return middle.median
+    value: float | None = together(configuration)[group][column]
+    return value
+
+
+def _medians(repetitions: Sequence[Mapping[str, Any]], *keys: str) -> dict[str, Any]:
+    samples = spread(repetitions, *keys, "samples")
+    out: dict[str, Any] = {"samples": samples.low if samples else 0}
+    for column in (*PERCENTS, "max"):
+        value = spread(repetitions, *keys, column)
+        out[column] = value.median if value else None
+    return out
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.bench import markup, plots
-from rtseg.bench.chart import INKS, PERCENTS, SERIES, floor, spread
+from rtseg.bench.chart import INKS, LATENCIES, PERCENTS, SERIES, Spread, floor, percentile, spread, together
 from rtseg.errors import SinkError
 from rtseg.spec import write_text
 
@@ -22,17 +22,26 @@ Data = Mapping[str, Any]
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """What a browser may load for the page: nothing but the styles in it."""
 COLUMNS = (*PERCENTS, "max")
+GLANCE: Mapping[str, Sequence[str]] = {
+    "capture_to_overlay_ms": COLUMNS,
+    "capture_to_sink_ms": ("p50", "p99", "max"),
+    "jitter_ms": ("p50", "p99", "max"),
+}
+"""What the first table tells of each duration."""
+NOTE = (
+    "Latencies in milliseconds. p50 and what is no latency: the median over the repetitions, beneath it the lowest and "
+    "highest. Higher percentiles and max: of all their frames together, beneath them the lowest and highest of a repetition."
+)
 NO_TRACE = "The benchmark kept no values for each frame, which this chart is drawn from."
 MEANING = (
     "Capture-to-overlay is the time from when a frame was due to its overlay in hand, capture-to-sink to the frame "
-    "written, one sample per sink; neither is glass-to-glass. Jitter is by how much capture-to-overlay differs from one "
-    "frame to the next. Percentiles are nearest-rank, so each is a time that a frame really took."
+    "written, one sample per sink; neither is glass-to-glass. Jitter is by how much capture-to-overlay differs from "
+    "one frame to the next. Percentiles are nearest-rank, so each is a time that a frame really took."
 )
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "latency-histogram": (
         "How long frames took",
-        "All repetitions together. The lines are p50 and p99 as in the table, the median over the repetitions; where "
-        "there is none, a repetition has too few frames for it.",
+        "All repetitions together. The lines are p50 and p99 as in the table; where there is none, frames are too few.",
         NO_TRACE,
     ),
     "latency-percentiles": (
@@ -43,8 +52,8 @@ FIGURES: Mapping[str, tuple[str, str, str]] = {
     "stages": (
         "Where the time goes",
         "{means} `whole` is capture-to-overlay; the stage `sink`, which hands the result over, comes after it, and "
-        "`other` is what lies between the stages. Of pale bars the length is known, but not where in the frame they lie. "
-        "{sums}",
+        "`other` is what lies between the stages. Of pale bars the length is known, but not where in the frame they "
+        "lie{gpu}. {sums}",
         "No repetition has a frame.",
     ),
     "latency-over-time": (
@@ -55,7 +64,7 @@ FIGURES: Mapping[str, tuple[str, str, str]] = {
     ),
     "accuracy": (
         "Accuracy against latency",
-        "mIoU from {sources}. A point at the median over the repetitions.",
+        "mIoU from {sources}.{otherwise}",
         "None of the models has an accuracy that is known here: `rtseg eval` measures it.",
     ),
 }
@@ -65,7 +74,7 @@ FIGURES: Mapping[str, tuple[str, str, str]] = {
 def write(data: Data, path: Path) -> None:
     """Write the page of a benchmark (`rtseg.bench/1`).
 
-    Errors: MissingExtra without matplotlib, SinkError where the file cannot be written.
+    Errors: SinkError where the file cannot be written.
     """
     text = page(data)
     try:
@@ -118,23 +127,30 @@ def _how(settings: Data) -> str:
 
 
 def _glance(configurations: Sequence[Data]) -> str:
-    """What can be compared: a column for each configuration, the median over the repetitions and how far they went."""
-    keys = list(dict.fromkeys(key for one in configurations for key in one["summary"]))
+    """What can be compared: a column for each configuration."""
     rows = [("frames", [_frames(one["repetitions"]) for one in configurations])]
-    for key in keys:
-        cells = []
-        for one in configurations:
-            value = one["summary"].get(key)
-            if not value or value["median"] is None:
-                cells.append(_too_few(one["repetitions"], *key.split(".", 1)))
-            else:
-                cells.append(f"{markup.number(key, value['median'])}{_reach(key, value['min'], value['max'])}")
-        rows.append((markup.label(key).removesuffix(", ms"), cells))
+    for group, columns in GLANCE.items():
+        for column in columns:
+            cells = [_percentile(one, group, column) for one in configurations]
+            rows.append((markup.label(f"{group}.{column}").removesuffix(", ms"), cells))
+    for path in ("rate", "drops.total", "cpu_s_per_frame", "memory_mb.peak", "memory_mb.final"):
+        values = [spread(one["repetitions"], *path.split(".")) for one in configurations]
+        cells = [f"{markup.number(path, value.median)}{_reach(path, value)}" if value else "–" for value in values]
+        rows.append((markup.label(path), cells))
     rows.append(("late frames of the load", [_late(one["repetitions"]) for one in configurations]))
     rows.append(("mIoU", [_score(one) for one in configurations]))
     heads = [_key(place) + escape(one["name"]) for place, one in enumerate(configurations)]
-    note = "Medians over the repetitions, beneath them the lowest and highest; latencies in milliseconds."
-    return f"<h2>At a glance</h2>{markup.table(['', *heads], rows, note)}<p class='soft'>{_floors()}</p>"
+    return f"<h2>At a glance</h2>{markup.table(['', *heads], rows, NOTE)}<p class='soft'>{_floors()}</p>"
+
+
+def _percentile(configuration: Data, group: str, column: str) -> str:
+    """A percentile and how far the repetitions' own went; a dash and the samples of those it takes if they are few."""
+    value = percentile(configuration, group, column)
+    if value is not None:
+        return f"{value:.2f}{_reach(group, spread(configuration['repetitions'], group, column))}"
+    samples = together(configuration)[group]["samples"]
+    needed = floor(float(column[1:])) if column in PERCENTS else 1
+    return f"–<small>{samples:,} of {needed:,}</small>" if samples < needed else "–"
 
 
 def _frames(repetitions: Sequence[Data]) -> str:
@@ -144,18 +160,22 @@ def _frames(repetitions: Sequence[Data]) -> str:
 
 def _floors() -> str:
     needs = ", ".join(f"{key} {floor(float(key[1:])):,}" for key in PERCENTS[1:])
-    return f"–: too few frames in a repetition for that percentile, which take {needs} (MLPerf's early-stopping rule)."
+    return f"–: too few frames for that percentile, which take {needs} (MLPerf's early-stopping rule)."
 
 
 def _late(repetitions: Sequence[Data]) -> str:
-    late = [repetition.get("late") or {"frames": 0, "worst_ms": 0} for repetition in repetitions]
-    worst = max((one["worst_ms"] or 0 for one in late), default=0)
-    return f"{sum(one['frames'] for one in late)}<small>worst {worst:.1f} ms</small>"
+    late = [one["late"] for one in repetitions if (one.get("late") or {}).get("frames") is not None]
+    if not late:
+        return "–"
+    worst = max(one["worst_ms"] or 0 for one in late)
+    return f"{sum(one['frames'] for one in late):,}<small>worst {worst:.1f} ms</small>"
 
 
 def _score(configuration: Data) -> str:
     accuracy = configuration.get("accuracy")
-    return f"{accuracy['miou']:.4f}" if accuracy else "–<small>not known</small>"
+    if not accuracy:
+        return "–<small>not known</small>"
+    return f"{accuracy['miou']:.4f}" + ("" if accuracy.get("as_run", True) else "<small>scored otherwise</small>")
 
 
 def _charts(data: Data) -> str:
@@ -182,6 +202,10 @@ def _code(text: str) -> str:
 def _facts(configurations: Sequence[Data]) -> dict[str, str]:
     """What captions say of the data."""
     sources = dict.fromkeys(str(one["accuracy"]["from"]) for one in configurations if one.get("accuracy"))
+    scores = [one["accuracy"] for one in configurations if one.get("accuracy")]
+    otherwise = ""
+    if not all(score.get("as_run", True) for score in scores):
+        otherwise = " Hollow: scored at another size or without its refinement, so not quite this configuration."
     traced = any(
         (repetition.get("trace") or {}).get("due_ns") for one in configurations for repetition in one["repetitions"]
     )
@@ -192,26 +216,43 @@ def _facts(configurations: Sequence[Data]) -> dict[str, str]:
     sums = ""
     if ratios:
         ends = dict.fromkeys(f"{ratio:.1%}" for ratio in (min(ratios), max(ratios)))
-        sums = f"The stages of a repetition add up to {' to '.join(ends)} of the whole."
+        sums = f"In each repetition they add up to {' to '.join(ends)} of the whole and `sink`."
     means = "Means over all frames, for means add up."
     curves = (
         "Lines: all repetitions together, dotted beyond what that many frames can tell (MLPerf's early-stopping rule), "
         "a dot at the slowest frame. "
     )
+    gpu = (
+        "; those of the GPU are medians of the repetitions' p50"
+        if any(one.get("gpu_ms") for each in configurations for one in each["repetitions"])
+        else ""
+    )
     if not traced:
         curves = ""
         means = "Medians of the repetitions' p50, one after the other: medians do not quite add up."
-    return {"sources": ", ".join(sources), "means": means, "sums": sums, "curves": curves}
+    return {
+        "sources": ", ".join(sources),
+        "means": means,
+        "sums": sums,
+        "curves": curves,
+        "gpu": gpu,
+        "otherwise": otherwise,
+    }
 
 
 def _comparisons(comparisons: Sequence[Data]) -> str:
-    """Ratios of paired repetitions, of the first named to the second."""
-    lines = [
-        f"<li>{markup.label(one['metric']).removesuffix(', ms')}, {escape(one['a'])} to {escape(one['b'])}: "
-        f"<b>{one['ratio']:.3f}</b> ({one['low']:.3f} to {one['high']:.3f}, {one['pairs']} pairs)</li>"
-        for one in comparisons
-    ]
-    return f"<h2>Ratios</h2><ul>{''.join(lines)}</ul>" if lines else ""
+    """Ratios b / a of paired repetitions, under a line for each pair of configurations."""
+    parts = []
+    for a, b in dict.fromkeys((one["a"], one["b"]) for one in comparisons):
+        rows = []
+        for one in comparisons:
+            if (one["a"], one["b"]) == (a, b):
+                between = f"{one['low']:.3f} to {one['high']:.3f}"
+                cells = [f"{one['ratio']:.3f}", between, escape(one.get("interval", "")), str(one["pairs"])]
+                rows.append((markup.label(one["metric"]).removesuffix(", ms"), cells))
+        note = f"<b>{escape(b)}</b> as a multiple of <b>{escape(a)}</b>: medians of the ratios of paired repetitions."
+        parts.append(markup.table(["", "ratio", "between", "which is", "pairs"], rows, note))
+    return f"<h2>Compared</h2>{''.join(parts)}" if parts else ""
 
 
 def _search(search: Data | None) -> str:
@@ -225,11 +266,14 @@ def _search(search: Data | None) -> str:
         line = f"{search['chosen'] or 'None of those tried'}."
         if search.get("written"):
             line += f" Its configuration is in {search['written']}."
-    keys = list(dict.fromkeys(key for one in search["tries"] for key in one))
+    keys, needed = list(dict.fromkeys(key for one in search["tries"] for key in one)), floor(99)
     rows = []
     for number, one in enumerate(search["tries"], start=1):
         rows.append((str(number), [markup.value(key, one.get(key)) for key in keys]))
-    return f"<h2>{title}</h2><p>{escape(line)}</p>{markup.table(['try', *map(markup.label, keys)], rows)}"
+    note = ""
+    if any(one.get("samples", needed) < needed for one in search["tries"]):
+        note = f"A p99 of fewer than {needed} frames is an estimate."
+    return f"<h2>{title}</h2><p>{escape(line)}</p>{markup.table(['try', *map(markup.label, keys)], rows, note)}"
 
 
 def _configuration(place: int, one: Data) -> str:
@@ -237,30 +281,26 @@ def _configuration(place: int, one: Data) -> str:
     config = escape(json.dumps(one["config"], indent=2, ensure_ascii=False))
     parts = [
         f"<h2>{_key(place)}{escape(one['name'])}</h2>",
-        _latencies(repetitions, f"Medians over {len(repetitions)} repetitions in ms, and the samples of each."),
+        _latencies(together(one), "All repetitions together, ms." if one.get("pooled") else "Medians of all, ms."),
         _repetitions(repetitions),
         markup.definitions({**one["model"], "network": "x".join(map(str, one["network_size"] or []))}),
         f"<details><summary>Its configuration</summary><pre>{config}</pre></details>",
     ]
     for number, repetition in enumerate(repetitions, start=1):
-        text = _latencies([repetition], "Milliseconds.")
+        text = _latencies(repetition, "Milliseconds.")
         parts.append(f"<details><summary>Latencies of repetition {number}</summary>{text}</details>")
     return "\n".join(parts)
 
 
-def _latencies(repetitions: Sequence[Data], caption: str) -> str:
+def _latencies(one: Data, caption: str) -> str:
     """The percentiles of both latencies, of the jitter and of each stage."""
-    paths: list[tuple[str, ...]] = [("capture_to_overlay_ms",), ("capture_to_sink_ms",), ("jitter_ms",)]
-    for group in ("stages_ms", "gpu_ms"):
-        paths += [(group, name) for name in dict.fromkeys(each for one in repetitions for each in one.get(group) or ())]
+    named = [(markup.label(group).removesuffix(", ms"), one[group]) for group in LATENCIES]
+    named += [(escape(name), row) for group in ("stages_ms", "gpu_ms") for name, row in (one.get(group) or {}).items()]
     rows = []
-    for path in paths:
-        count = spread(repetitions, *path, "samples")
-        cells = [_range(count.low, count.high) if count else "–"]
-        values = [spread(repetitions, *path, column) for column in COLUMNS]
-        cells += [f"{value.median:.2f}" if value else "–" for value in values]
-        rows.append((markup.label(path[0]).removesuffix(", ms") if len(path) == 1 else escape(path[1]), cells))
-    return markup.table(["", "samples", *COLUMNS], rows, f"{caption} –: too few.")
+    for name, row in named:
+        figures = ["–" if row.get(column) is None else f"{row[column]:.2f}" for column in COLUMNS]
+        rows.append((name, [f"{row['samples']:,}", *figures]))
+    return markup.table(["", "samples", *COLUMNS], rows, f"{caption} –: too few samples.")
 
 
 def _repetitions(repetitions: Sequence[Data]) -> str:
@@ -296,7 +336,7 @@ def _circumstances(data: Data) -> str:
     lines = {**source, "size": "x".join(map(str, source.get("size") or []))}
     if decode:
         lines["decoding, measured apart"] = (
-            f"{decode['frames']} frames at {decode['fps']:.1f} frames/s, p50 "
+            f"{decode['frames']} frames at {decode['fps'] or 0:.1f} frames/s, p50 "
             + ("–" if decode["ms"]["p50"] is None else f"{decode['ms']['p50']:.2f} ms")
             + f" ({decode['ms']['samples']} samples)"
         )
@@ -317,20 +357,10 @@ def _circumstances(data: Data) -> str:
     )
 
 
-def _too_few(repetitions: Sequence[Data], group: str, last: str = "") -> str:
-    """A dash, and for a percentile how many samples there are of those that it takes."""
-    count = spread(repetitions, group, "samples")
-    if last not in PERCENTS or count is None or count.low >= floor(float(last[1:])):
-        return "–"
-    return f"–<small>{count.low:,} of {floor(float(last[1:])):,}</small>"
-
-
-def _reach(key: str, low: Any, high: Any) -> str:
-    return f"<small>{markup.number(key, low)} to {markup.number(key, high)}</small>"
-
-
-def _range(low: float, high: float) -> str:
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+def _reach(path: str, value: Spread | None) -> str:
+    if value is None:
+        return ""
+    return f"<small>{markup.number(path, value.low)} to {markup.number(path, value.high)}</small>"
 
 
 def _key(place: int) -> str:

@@ -1,6 +1,7 @@
 """The charts of a benchmark, drawn by matplotlib: as PNG files, and as SVG whose colours are CSS variables.
 
-The only importer of matplotlib. Names of the charts are those of CHARTS, which are the names of the PNG files.
+The only importer of matplotlib; MissingExtra at its own import where that is not installed. The charts' names in CHARTS
+are those of the PNG files.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtseg.bench.chart import INKS, PERCENTS, SERIES, bars, latencies, spread, supported, thinned, timeline
+from rtseg.bench.chart import INKS, PERCENTS, SERIES, bars, latencies, percentile, spread, supported, thinned, timeline
 from rtseg.errors import SinkError
 from rtseg.registry import require
 from rtseg.spec import write_bytes
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["CHARTS", "svg", "write"]
+
+# At import, so that it is known before a benchmark is run and not after it.
+require("matplotlib", "a chart of a benchmark", "bench")
 
 Inks = Mapping[str, str]
 
@@ -62,11 +66,11 @@ STYLE = {
 def write(data: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write the charts that the benchmark has values for as PNG files on white and return their paths.
 
-    Errors: MissingExtra without matplotlib, SinkError where a file cannot be written.
+    Errors: SinkError where a file cannot be written.
     """
     inks = {name: light for name, (light, _) in INKS.items()}
     written = []
-    for name, picture in _pictures(data, inks, "png", "the plots"):
+    for name, picture in _pictures(data, inks, "png"):
         path = folder / f"{name}.png"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -80,15 +84,14 @@ def write(data: Mapping[str, Any], folder: Path) -> list[Path]:
 def svg(data: Mapping[str, Any]) -> dict[str, str]:
     """The charts that the benchmark has values for as SVG elements to stand in a page, by name.
 
-    Colours are `var(--NAME)` for the names in INKS. Errors: MissingExtra without matplotlib.
+    Colours are `var(--NAME)` for the names in INKS.
     """
     marks = {name: MARK.format(number) for number, name in enumerate(INKS)}
-    pictures = _pictures(data, marks, "svg", "the page")
+    pictures = _pictures(data, marks, "svg")
     return {name: _inline(picture.decode(), name) for name, picture in pictures}
 
 
-def _pictures(data: Mapping[str, Any], inks: Inks, kind: str, what: str) -> list[tuple[str, bytes]]:
-    require("matplotlib", what, "bench")
+def _pictures(data: Mapping[str, Any], inks: Inks, kind: str) -> list[tuple[str, bytes]]:
     import matplotlib
 
     out = []
@@ -167,10 +170,10 @@ def _histogram(data: Mapping[str, Any], inks: Inks) -> Figure | None:
         axes.set_ylim(bottom=0)
         notes = [f"{taken.size:,} frames"]
         for key in ("p50", "p99"):
-            value = spread(one["repetitions"], "capture_to_overlay_ms", key)
-            if value is not None and value.median <= edges[-1]:
-                axes.axvline(value.median, color=inks["ink"], linewidth=0.9, linestyle="-" if key == "p50" else "--")
-                notes.append(f"{key} {value.median:.1f} {'—' if key == 'p50' else '– –'}")
+            value = percentile(one, "capture_to_overlay_ms", key)
+            if value is not None and value <= edges[-1]:
+                axes.axvline(value, color=inks["ink"], linewidth=0.9, linestyle="-" if key == "p50" else "--")
+                notes.append(f"{key} {value:.1f} ({'—' if key == 'p50' else '– –'})")
         beyond = taken[taken > edges[-1]]
         if beyond.size:
             notes.append(f"{beyond.size:,} beyond, to {beyond.max():.0f} ms ►")
@@ -314,21 +317,21 @@ def _over_time(data: Mapping[str, Any], inks: Inks) -> Figure | None:
 def _accuracy(data: Mapping[str, Any], inks: Inks) -> Figure | None:
     """Accuracy against latency: a point at p50, a line to the highest percentile that every configuration has."""
     found = [(place, one) for place, one in enumerate(data["configurations"]) if one.get("accuracy")]
-    found = [(place, one) for place, one in found if spread(one["repetitions"], "capture_to_overlay_ms", "p50")]
+    found = [(place, one) for place, one in found if percentile(one, "capture_to_overlay_ms", "p50")]
     if not found:
         return None
-    known = [
-        key for key in PERCENTS if all(spread(one["repetitions"], "capture_to_overlay_ms", key) for _, one in found)
-    ]
+    known = [key for key in PERCENTS if all(percentile(one, "capture_to_overlay_ms", key) for _, one in found)]
     figure, (axes,) = _panels([2.5], 0.2 * len(data["configurations"]))
     for place, one in found:
         color, score = _color(inks, place), float(one["accuracy"]["miou"])
-        ends = [value.median for key in known if (value := spread(one["repetitions"], "capture_to_overlay_ms", key))]
+        ends = [percentile(one, "capture_to_overlay_ms", key) or 0.0 for key in (known[0], known[-1])]
+        full = color if one["accuracy"].get("as_run", True) else inks["paper"]
         label = "\n".join(textwrap.wrap(one["name"], 52))
-        axes.plot(ends[0], score, "os^Dv"[place // SERIES % 5], color=color, markersize=6, linestyle="", label=label)
         if len(known) > 1:
-            axes.plot([ends[0], ends[-1]], [score, score], color=color, linewidth=1.2)
+            axes.plot(ends, [score, score], color=color, linewidth=1.2)
             axes.plot(ends[-1], score, "|", color=color, markersize=9)
+        marker = "os^Dv"[place // SERIES % 5]
+        axes.plot(ends[0], score, marker, color=color, markerfacecolor=full, markersize=6, label=label)
     axes.set_xlim(0, axes.get_xlim()[1])
     axes.set_ylim(0, 1)
     axes.grid(linewidth=0.6)

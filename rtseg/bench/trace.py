@@ -72,6 +72,8 @@ def _repetition(
     zero = first - round(repetition["started_s"] * 1e9)
     starts, lasted = trace["start_ns"], trace["stages_ns"]
     stages = [name for name in lasted if name in starts and name != "capture" and not name.startswith("gpu-")]
+    written = trace.get("sink_ns") or [None] * len(trace["index"])
+    any_written = any(when is not None for when in written)
     for row, (index, due) in enumerate(zip(trace["index"], trace["due_ns"], strict=True)):
         frame = {"frame": index, "repetition": number}
         due, overlay = int(due) - zero, int(trace["overlay_ns"][row]) - zero
@@ -91,24 +93,15 @@ def _repetition(
             for name, at, until in spans:
                 yield tracks["loop"].slice(name, at, until, frame, lane=lane)
         yield from _gpu(tracks["gpu"], trace, row, zero, frame)
-        written = trace.get("sink_ns") or ()
-        if row < len(written) and written[row] is not None and int(written[row]) - zero > overlay:
-            yield tracks["sinks"].slice("overlay to sink", overlay, int(written[row]) - zero, frame)
+        if written[row] is not None:
+            yield tracks["sinks"].slice("overlay to sink", overlay, max(int(written[row]) - zero, overlay), frame)
+        elif any_written:
+            yield tracks["sinks"].drop(overlay, "not written", frame)
         yield _counter(process, "capture-to-overlay, ms", overlay, "latency", round((overlay - due) / 1e6, 3))
     for count, (due, index) in enumerate(dropped, start=1):
         at = due - zero
-        yield {
-            "ph": "i",
-            "s": "t",
-            "name": "dropped",
-            "cat": "drop",
-            "ts": at / 1e3,
-            "pid": process,
-            "tid": tracks["capture"].first,
-            "args": {"frame": index, "repetition": number},
-        }
+        yield tracks["capture"].drop(at, "dropped", {"frame": index, "repetition": number})
         yield _counter(process, "frames dropped", at, "drops", count)
-    tracks["capture"].used |= bool(dropped)
 
 
 def _gpu(track: _Track, trace: Mapping[str, Any], row: int, zero: int, frame: Mapping[str, Any]) -> Iterator[Event]:
@@ -162,6 +155,12 @@ class _Track:
             "tid": self.lane(begin, end) if lane is None else lane,
             "args": dict(args),
         }
+
+    def drop(self, at: int, name: str, args: Mapping[str, Any]) -> Event:
+        """An instant in nanoseconds at which a frame was lost."""
+        self.used = True
+        place = {"ts": at / 1e3, "pid": self.process, "tid": self.first}
+        return {"ph": "i", "s": "t", "name": name, "cat": "drop", **place, "args": dict(args)}
 
     def names(self) -> list[tuple[int, str]]:
         """Thread id and name of each lane in use."""

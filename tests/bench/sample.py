@@ -12,8 +12,6 @@ MS = 1_000_000
 FLOORS = {"p50": 1, "p90": 64, "p95": 130, "p99": 662, "p99.9": 6636}
 STAGES = {"preprocess": 1.4, "infer": 0.0, "labels": 0.8, "render": 1.6, "sink": 0.3}
 """Milliseconds of each stage; `infer` is given by the configuration."""
-CLOCK = 7_000_000 * MS
-"""Where the monotonic clock stood when the benchmark began."""
 GPU = {"gpu-upload": 0.1, "gpu-preprocess": 0.05, "gpu-infer": 0.75, "gpu-labels": 0.06, "gpu-download": 0.04}
 """Shares of `infer` that the events of a GPU saw."""
 
@@ -33,7 +31,7 @@ def repetition(number: int, started_s: float, infer_ms: float, due: int, rate: f
     """One repetition of `due` frames at `rate`, the newest frame waiting and no other; the last third has a stall."""
     random = np.random.default_rng(number)
     period = int(1e9 / rate)
-    start = CLOCK + int(started_s * 1e9)
+    start = 0
     trace: dict[str, Any] = {"index": [], "due_ns": [], "overlay_ns": [], "sink_ns": [], "dropped": []}
     starts: dict[str, list[int]] = {name: [] for name in ("capture", *STAGES)}
     lasted: dict[str, list[int]] = {name: [] for name in ("capture", *STAGES, "other", *(GPU if gpu else ()))}
@@ -70,11 +68,11 @@ def repetition(number: int, started_s: float, infer_ms: float, due: int, rate: f
         trace["overlay_ns"].append(overlay)
         trace["sink_ns"].append(now + int(random.gamma(4, 0.5) * MS))
         index += 1
-    trace.update(start_ns=starts, stages_ns=lasted)
+    trace.update(start_ns=starts, stages_ns={name: values for name, values in lasted.items() if name not in GPU})
     overlays = [done - due_ns for done, due_ns in zip(trace["overlay_ns"], trace["due_ns"], strict=True)]
     written = [done - due_ns for done, due_ns in zip(trace["sink_ns"], trace["due_ns"], strict=True)]
     frames, seconds = len(overlays), due / rate
-    parts = [name for name in lasted if name not in GPU and name != "sink"]
+    whole = sum(overlays) + sum(lasted["sink"])
     return {
         "started_s": started_s,
         "seconds": seconds,
@@ -86,36 +84,40 @@ def repetition(number: int, started_s: float, infer_ms: float, due: int, rate: f
         "capture_to_overlay_ms": percentiles(overlays),
         "capture_to_sink_ms": percentiles(written),
         "jitter_ms": percentiles([abs(b - a) for a, b in pairwise(overlays)]),
-        "stages_ms": {name: percentiles(values) for name, values in lasted.items() if name not in GPU},
-        "stages_sum": {"ratio": round(sum(sum(lasted[name]) for name in parts) / sum(overlays), 4), "within": 0.02},
+        "stages_ms": {name: percentiles(values) for name, values in trace["stages_ns"].items()},
+        "stages_sum": {"ratio": round(sum(map(sum, trace["stages_ns"].values())) / whole, 4), "within": 0.02},
         "gpu_ms": {name: percentiles(lasted[name]) for name in GPU} if gpu else None,
         "cpu_s_per_frame": round(0.031 + 0.001 * number, 4),
-        "memory_mb": {"peak": 512.3 + number, "final": 480.0 + number},
+        "memory_mb": {"peak": 512.3 + number, "final": 480.0 + number, "since": "repetition"},
         "trace": trace,
     }
 
 
 def summary(repetitions: list[dict[str, Any]]) -> dict[str, Any]:
-    """Median, min and max over the repetitions; None where one of them has no such value."""
+    """Median, min and max over the repetitions of what all of them have."""
     out = {}
-    for path in (
-        *(f"capture_to_overlay_ms.{key}" for key in (*FLOORS, "max")),
-        *(f"capture_to_sink_ms.{key}" for key in ("p50", "p99")),
-        "jitter_ms.p50",
-        "rate",
-        "drops.total",
-        "cpu_s_per_frame",
-        "memory_mb.peak",
-    ):
+    for path in ("capture_to_overlay_ms.p50", "capture_to_overlay_ms.p99", "rate", "drops.total", "memory_mb.peak"):
         first, _, rest = path.partition(".")
         values = [repetition[first][rest] if rest else repetition[first] for repetition in repetitions]
-        known = None not in values
-        out[path] = {
-            "median": round(statistics.median(values), 4) if known else None,
-            "min": min(values) if known else None,
-            "max": max(values) if known else None,
-        }
+        if None not in values:
+            out[path] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
     return out
+
+
+def pooled(repetitions: list[dict[str, Any]]) -> dict[str, Any]:
+    """Percentiles of all frames of all repetitions."""
+    traces = [repetition["trace"] for repetition in repetitions]
+    overlays = [[a - b for a, b in zip(one["overlay_ns"], one["due_ns"], strict=True)] for one in traces]
+    written = [[a - b for a, b in zip(one["sink_ns"], one["due_ns"], strict=True)] for one in traces]
+    return {
+        "capture_to_overlay_ms": percentiles([value for one in overlays for value in one]),
+        "capture_to_sink_ms": percentiles([value for one in written for value in one]),
+        "jitter_ms": percentiles([abs(b - a) for one in overlays for a, b in pairwise(one)]),
+        "stages_ms": {
+            name: percentiles([value for one in traces for value in one["stages_ns"][name]])
+            for name in traces[0]["stages_ns"]
+        },
+    }
 
 
 def sample(
@@ -136,8 +138,9 @@ def sample(
         for number in range(repetitions):
             started = (number * len(names) + place) * (due / rate + 1.5)
             runs.append(repetition(number, started, cost, due, rate, gpu))
-            if not trace:
-                del runs[-1]["trace"]
+        every = pooled(runs)
+        if not trace:
+            runs = [{key: value for key, value in run.items() if key != "trace"} for run in runs]
         model = name.split()[0]
         configurations.append(
             {
@@ -154,11 +157,17 @@ def sample(
                 },
                 "network_size": [[416, 768], [544, 960]][place % 2],
                 "config": {"input": "highway.mp4", "model": model, "backend": "openvino", "output": ["null:"]},
-                "accuracy": {"miou": [0.7263, 0.7719][place % 2], "from": f"engines/{model}/eval.json"}
+                "accuracy": {
+                    "miou": [0.7263, 0.7719][place % 2],
+                    "from": f"engines/{model}/eval.json",
+                    "network_size": [416, 768],
+                    "as_run": place % 2 == 0,
+                }
                 if accuracy
                 else None,
                 "repetitions": runs,
                 "summary": summary(runs),
+                "pooled": every,
             }
         )
     a, b = configurations[0], configurations[-1]
@@ -178,6 +187,7 @@ def sample(
             "source": "highway.mp4",
             "size": [1080, 1920],
             "frames_held": 120,
+            "held_mb": 711.9,
             "decode": {"frames": 120, "fps": 212.4, "ms": percentiles([int(4.7 * MS) + 9000 * i for i in range(120)])},
         },
         "settings": {
@@ -196,9 +206,10 @@ def sample(
                 "a": a["name"],
                 "b": b["name"],
                 "metric": "capture_to_overlay_ms.p50",
-                "ratio": 0.5123,
-                "low": 0.4911,
-                "high": 0.5342,
+                "ratio": 2.6942,
+                "low": 2.6584,
+                "high": 2.7457,
+                "interval": "min and max",
                 "pairs": repetitions,
             }
         ],
