@@ -30,7 +30,8 @@ GLANCE: Mapping[str, Sequence[str]] = {
 """What the first table tells of each duration."""
 NOTE = (
     "Latencies in milliseconds. p50 and what is no latency: the median over the repetitions, beneath it the lowest and "
-    "highest. Higher percentiles and max: of all their frames together, beneath them the lowest and highest of a repetition."
+    "highest. Higher percentiles and max: of all their frames together, beneath them the lowest and highest of a "
+    "repetition."
 )
 NO_TRACE = "The benchmark kept no values for each frame, which this chart is drawn from."
 MEANING = (

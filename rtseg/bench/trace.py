@@ -71,7 +71,6 @@ def _repetition(
     first = min([int(due) for due in trace["due_ns"]] + [due for due, _ in dropped])
     zero = first - round(repetition["started_s"] * 1e9)
     starts, lasted = trace["start_ns"], trace["stages_ns"]
-    stages = [name for name in lasted if name in starts and name != "capture" and not name.startswith("gpu-")]
     written = trace.get("sink_ns") or [None] * len(trace["index"])
     any_written = any(when is not None for when in written)
     for row, (index, due) in enumerate(zip(trace["index"], trace["due_ns"], strict=True)):
@@ -80,28 +79,37 @@ def _repetition(
         if "capture" in lasted:
             at = int(starts["capture"][row]) - zero if "capture" in starts else due
             yield tracks["capture"].slice("capture", at, at + int(lasted["capture"][row]), frame)
-        spans = []
-        for name in stages:
-            at = int(starts[name][row]) - zero
-            spans.append((name, at, at + int(lasted[name][row])))
-        if spans:
-            begin, end = min(at for _, at, _ in spans), max(until for _, _, until in spans)
-            lane = tracks["loop"].lane(begin, end)
-            yield tracks["loop"].slice(
-                f"frame {index}", begin, end, {**frame, "latency_ms": (overlay - due) / 1e6}, lane=lane
-            )
-            for name, at, until in spans:
-                yield tracks["loop"].slice(name, at, until, frame, lane=lane)
+        yield from _loop(tracks["loop"], trace, row, zero, frame)
         yield from _gpu(tracks["gpu"], trace, row, zero, frame)
         if written[row] is not None:
             yield tracks["sinks"].slice("overlay to sink", overlay, max(int(written[row]) - zero, overlay), frame)
         elif any_written:
             yield tracks["sinks"].drop(overlay, "not written", frame)
-        yield _counter(process, "capture-to-overlay, ms", overlay, "latency", round((overlay - due) / 1e6, 3))
+        yield _counter(process, "capture-to-overlay", overlay, "ms", round((overlay - due) / 1e6, 3))
+    # Counters hold their value until the next: nothing is measured until the next repetition.
+    yield _counter(process, "capture-to-overlay", max(map(int, trace["overlay_ns"])) - zero + 1, "ms", 0)
+    yield _counter(process, "dropped", first - zero, "frames", 0)
     for count, (due, index) in enumerate(dropped, start=1):
         at = due - zero
         yield tracks["capture"].drop(at, "dropped", {"frame": index, "repetition": number})
-        yield _counter(process, "frames dropped", at, "drops", count)
+        yield _counter(process, "dropped", at, "frames", count)
+
+
+def _loop(track: _Track, trace: Mapping[str, Any], row: int, zero: int, frame: Mapping[str, Any]) -> Iterator[Event]:
+    """The frame and its stages within it; `other`, which begins nowhere, is the gaps."""
+    spans = []
+    for name, lasted in trace["stages_ns"].items():
+        if name in trace["start_ns"] and name != "capture" and not name.startswith("gpu-"):
+            at = int(trace["start_ns"][name][row]) - zero
+            spans.append((name, at, at + int(lasted[row])))
+    if not spans:
+        return
+    begin, end = min(at for _, at, _ in spans), max(until for _, _, until in spans)
+    lane = track.lane(begin, end)
+    latency = (int(trace["overlay_ns"][row]) - int(trace["due_ns"][row])) / 1e6
+    yield track.slice(f"frame {frame['frame']}", begin, end, {**frame, "latency_ms": latency}, lane=lane)
+    for name, at, until in spans:
+        yield track.slice(name, at, until, frame, lane=lane)
 
 
 def _gpu(track: _Track, trace: Mapping[str, Any], row: int, zero: int, frame: Mapping[str, Any]) -> Iterator[Event]:

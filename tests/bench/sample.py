@@ -68,7 +68,7 @@ def repetition(number: int, started_s: float, infer_ms: float, due: int, rate: f
         trace["overlay_ns"].append(overlay)
         trace["sink_ns"].append(now + int(random.gamma(4, 0.5) * MS))
         index += 1
-    trace.update(start_ns=starts, stages_ns={name: values for name, values in lasted.items() if name not in GPU})
+    trace.update(start_ns=starts, stages_ns=lasted)
     overlays = [done - due_ns for done, due_ns in zip(trace["overlay_ns"], trace["due_ns"], strict=True)]
     written = [done - due_ns for done, due_ns in zip(trace["sink_ns"], trace["due_ns"], strict=True)]
     frames, seconds = len(overlays), due / rate
@@ -84,8 +84,11 @@ def repetition(number: int, started_s: float, infer_ms: float, due: int, rate: f
         "capture_to_overlay_ms": percentiles(overlays),
         "capture_to_sink_ms": percentiles(written),
         "jitter_ms": percentiles([abs(b - a) for a, b in pairwise(overlays)]),
-        "stages_ms": {name: percentiles(values) for name, values in trace["stages_ns"].items()},
-        "stages_sum": {"ratio": round(sum(map(sum, trace["stages_ns"].values())) / whole, 4), "within": 0.02},
+        "stages_ms": {name: percentiles(values) for name, values in lasted.items() if name not in GPU},
+        "stages_sum": {
+            "ratio": round(sum(sum(values) for name, values in lasted.items() if name not in GPU) / whole, 4),
+            "within": 0.02,
+        },
         "gpu_ms": {name: percentiles(lasted[name]) for name in GPU} if gpu else None,
         "cpu_s_per_frame": round(0.031 + 0.001 * number, 4),
         "memory_mb": {"peak": 512.3 + number, "final": 480.0 + number, "since": "repetition"},
@@ -116,6 +119,7 @@ def pooled(repetitions: list[dict[str, Any]]) -> dict[str, Any]:
         "stages_ms": {
             name: percentiles([value for one in traces for value in one["stages_ns"][name]])
             for name in traces[0]["stages_ns"]
+            if name not in GPU
         },
     }
 
