@@ -29,9 +29,9 @@ GLANCE: Mapping[str, Sequence[str]] = {
 }
 """What the first table tells of each duration."""
 NOTE = (
-    "Latencies in milliseconds. p50 and what is no latency: the median over the repetitions, beneath it the lowest and "
-    "highest. Higher percentiles and max: of all their frames together, beneath them the lowest and highest of a "
-    "repetition."
+    "Latencies in milliseconds. p50, rate, processor and memory: the median over the repetitions, beneath it the "
+    "lowest and highest. Higher percentiles and max: of all their frames together, beneath them the lowest and highest "
+    "of a repetition. Frames: of all repetitions."
 )
 NO_TRACE = "The benchmark kept no values for each frame, which this chart is drawn from."
 MEANING = (
@@ -134,7 +134,8 @@ def _glance(configurations: Sequence[Data]) -> str:
         for column in columns:
             cells = [_percentile(one, group, column) for one in configurations]
             rows.append((markup.label(f"{group}.{column}").removesuffix(", ms"), cells))
-    for path in ("rate", "drops.total", "cpu_s_per_frame", "memory_mb.peak", "memory_mb.final"):
+    rows.append(("frames dropped", [_dropped(one["repetitions"]) for one in configurations]))
+    for path in ("rate", "cpu_s_per_frame", "memory_mb.peak", "memory_mb.final"):
         values = [spread(one["repetitions"], *path.split(".")) for one in configurations]
         cells = [f"{markup.number(path, value.median)}{_reach(path, value)}" if value else "–" for value in values]
         rows.append((markup.label(path), cells))
@@ -157,6 +158,11 @@ def _percentile(configuration: Data, group: str, column: str) -> str:
 def _frames(repetitions: Sequence[Data]) -> str:
     frames, due = (sum(one[key] for one in repetitions) for key in ("frames", "due"))
     return f"{frames:,}<small>of {due:,} due</small>"
+
+
+def _dropped(repetitions: Sequence[Data]) -> str:
+    total, capture, sinks = (sum(one["drops"][key] for one in repetitions) for key in ("total", "capture", "sinks"))
+    return f"{total:,}<small>{capture:,} in capture, {sinks:,} in sinks</small>"
 
 
 def _floors() -> str:

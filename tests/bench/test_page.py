@@ -125,8 +125,10 @@ def test_the_first_table_has_the_numbers_of_the_json(whole: tuple[dict[str, Any]
         assert row(table, "capture-to-overlay p99.9")[place] == f"– {together['samples']} of 6,636"
         assert row(table, "capture-to-overlay max")[place].startswith(f"{together['max']:.2f} ")
         assert row(table, "jitter p99")[place] == f"{one['pooled']['jitter_ms']['p99']:.2f}"
-        drops = [repetition["drops"]["total"] for repetition in one["repetitions"]]
-        assert row(table, "frames dropped")[place] == f"{sorted(drops)[1]} {min(drops)} to {max(drops)}"
+        drops = sum(repetition["drops"]["total"] for repetition in one["repetitions"])
+        assert row(table, "frames dropped")[place] == f"{drops} {drops} in capture, 0 in sinks"
+        rates = sorted(repetition["rate"] for repetition in one["repetitions"])
+        assert row(table, "frames per second")[place] == f"{rates[1]:.2f} {rates[0]:.2f} to {rates[2]:.2f}"
         assert row(table, "CPU seconds per frame")[place] == "0.0320 0.0310 to 0.0330"
         assert row(table, "peak memory, MiB")[place] == "513.3 512.3 to 514.3"
         assert row(table, "late frames of the load")[place] == "3 worst 2.2 ms"
@@ -198,6 +200,7 @@ def test_what_is_missing_is_said() -> None:
     assert sum(tag == "svg" and name == "viewbox" for tag, name, _ in reader.attributes) == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_parts_that_a_file_may_lack() -> None:
     data = sample(names=("one",), infer_ms=(9.0,), repetitions=1, due=30)
     data.update(revision=None, comparisons=[])

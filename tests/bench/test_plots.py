@@ -27,6 +27,14 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots, "DPI", 100)
 
 
+@pytest.fixture
+def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Only one chart is drawn, the one that the test is parametrised with."""
+    name: str = request.param
+    monkeypatch.setattr(plots, "CHARTS", {name: plots.CHARTS[name]})
+    return name
+
+
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, str]:
     return plots.svg(sample())
@@ -61,18 +69,19 @@ def test_files_are_pictures_with_the_colours_of_both_configurations(tmp_path: Pa
     assert share(stages, "series-1") > 1.5 * share(stages, "series-0") > 0.005
 
 
-def test_a_plot_without_drops_has_no_red(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alone", ["latency-over-time"], indirect=True)
+def test_a_plot_without_drops_has_no_red(tmp_path: Path, alone: str) -> None:
     data = sample(infer_ms=(5.0, 6.0), due=200)
     for one in data["configurations"]:
         for repetition in one["repetitions"]:
             repetition["trace"]["dropped"] = []
-    image = cv2.imread(str(plots.write(data, tmp_path)[3]))
+    image = cv2.imread(str(plots.write(data, tmp_path)[0]))
+    assert share(image, "series-1") > 1e-3
     assert share(image, "drop") == 0
 
 
 def test_only_what_the_data_holds_is_drawn(tmp_path: Path) -> None:
     data = sample(trace=False, accuracy=False)
-    assert list(plots.svg(data)) == ["latency-percentiles", "stages"]
     assert [path.stem for path in plots.write(data, tmp_path)] == ["latency-percentiles", "stages"]
     for one in data["configurations"]:
         one.update(repetitions=[], summary={}, pooled={})
@@ -98,8 +107,9 @@ def test_ids_are_unique_over_all_charts_and_references_lead_to_them(drawn: dict[
     assert targets
 
 
-def test_charts_are_the_same_each_time(drawn: dict[str, str]) -> None:
-    assert plots.svg(sample()) == drawn
+@pytest.mark.parametrize("alone", ["latency-histogram"], indirect=True)
+def test_charts_are_the_same_each_time(drawn: dict[str, str], alone: str) -> None:
+    assert plots.svg(sample()) == {alone: drawn[alone]}
 
 
 def test_numbers_in_the_charts_are_those_of_the_data(drawn: dict[str, str]) -> None:
@@ -118,19 +128,21 @@ def test_numbers_in_the_charts_are_those_of_the_data(drawn: dict[str, str]) -> N
 
 @pytest.mark.parametrize("name", NAMES)
 def test_axes_begin_at_zero(drawn: dict[str, str], name: str) -> None:
-    assert {"0", "0.0"} & set(texts(drawn[name]))
+    assert sum(text in ("0", "0.0") for text in texts(drawn[name])) >= 2
     assert not [text for text in texts(drawn[name]) if re.fullmatch(r"[-−]\d.*", text)]
 
 
-def test_slow_frames_beyond_the_histogram_are_counted() -> None:
+@pytest.mark.parametrize("alone", ["latency-histogram"], indirect=True)
+def test_slow_frames_beyond_the_histogram_are_counted(alone: str) -> None:
     data = sample(names=("one",), infer_ms=(10.0,), repetitions=1, due=1000)
-    note = next(text for text in texts(plots.svg(data)["latency-histogram"]) if "frames" in text)
+    note = next(text for text in texts(plots.svg(data)[alone]) if "frames" in text)
     assert re.search(r"1 beyond, to 2\d\d ms", note)
 
 
-def test_names_are_text_whatever_is_in_them() -> None:
+@pytest.mark.parametrize("alone", ["stages"], indirect=True)
+def test_names_are_text_whatever_is_in_them(alone: str) -> None:
     name = '<script>alert("1")</script> & $x^2$ id="a" url(#b)'
-    picture = plots.svg(sample(names=(name,), infer_ms=(9.0,), due=70))["stages"]
+    picture = plots.svg(sample(names=(name,), infer_ms=(9.0,), due=70))[alone]
     assert "<script" not in picture
     assert name in " ".join(texts(picture))
 
@@ -145,7 +157,8 @@ def test_many_configurations_with_long_names_still_fit(tmp_path: Path) -> None:
         assert (image[:, -2:] == 255).all(), f"{path.stem} runs over its right edge"
 
 
-def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alone", ["stages"], indirect=True)
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path, alone: str) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(SinkError, match="cannot write plot"):
         plots.write(sample(due=30, repetitions=1), tmp_path / "taken")
