@@ -43,9 +43,9 @@ def write(data: Mapping[str, Any], path: Path) -> None:
 def events(data: Mapping[str, Any]) -> list[Event]:
     """The trace events of every configuration in order of time, which is microseconds since the benchmark began.
 
-    Names come first, and of slices that begin together the one that holds the others.
+    Names come first. A slice stays before those that it holds, for the sorting is stable.
     """
-    return sorted(_events(data), key=lambda event: (event.get("ts", -1.0), -event.get("dur", 0.0)))
+    return sorted(_events(data), key=lambda event: event.get("ts", -1.0))
 
 
 def _events(data: Mapping[str, Any]) -> Iterator[Event]:

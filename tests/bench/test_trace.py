@@ -161,6 +161,8 @@ def test_the_stages_of_a_gpu_follow_each_other_and_say_that_their_start_is_assum
     infer = next(e for e in frame if e["name"] == "infer")
     gpu = [e for e in frame if e["name"] in GPU]
     assert [e["name"] for e in gpu] == list(GPU)
+    rows = data["configurations"][0]["repetitions"][0]["trace"]
+    assert [ns(e["dur"]) for e in gpu] == [rows["stages_ns"][name][rows["index"].index(5)] for name in GPU]
     assert ns(gpu[0]["ts"]) == ns(infer["ts"])
     for before, after in pairwise(gpu):
         assert ns(after["ts"]) == ns(before["ts"] + before["dur"])
