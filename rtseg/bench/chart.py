@@ -32,6 +32,7 @@ __all__ = [
     "thinned",
     "timeline",
     "together",
+    "traces",
 ]
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.bench import markup, plots
-from rtseg.bench.chart import INKS, LATENCIES, PERCENTS, SERIES, Spread, floor, percentile, spread, together
+from rtseg.bench.chart import INKS, LATENCIES, PERCENTS, SERIES, Spread, floor, percentile, spread, together, traces
 from rtseg.errors import SinkError
 from rtseg.spec import write_text
 
@@ -38,6 +38,10 @@ MEANING = (
     "Capture-to-overlay is the time from when a frame was due to its overlay in hand, capture-to-sink to the frame "
     "written, one sample per sink; neither is glass-to-glass. Jitter is by how much capture-to-overlay differs from "
     "one frame to the next. Percentiles are nearest-rank, so each is a time that a frame really took."
+)
+CURVES = (
+    "Lines: all repetitions together, dotted beyond what that many frames can tell (MLPerf's early-stopping rule), "
+    "a dot at the slowest frame. "
 )
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "latency-histogram": (
@@ -161,8 +165,8 @@ def _frames(repetitions: Sequence[Data]) -> str:
 
 
 def _dropped(repetitions: Sequence[Data]) -> str:
-    total, capture, sinks = (sum(one["drops"][key] for one in repetitions) for key in ("total", "capture", "sinks"))
-    return f"{total:,}<small>{capture:,} in capture, {sinks:,} in sinks</small>"
+    total, sinks = (sum(one["drops"][key] for one in repetitions) for key in ("total", "sinks"))
+    return f"{total:,}<small>{sinks:,} in sinks</small>"
 
 
 def _floors() -> str:
@@ -208,43 +212,25 @@ def _code(text: str) -> str:
 
 def _facts(configurations: Sequence[Data]) -> dict[str, str]:
     """What captions say of the data."""
-    sources = dict.fromkeys(str(one["accuracy"]["from"]) for one in configurations if one.get("accuracy"))
+    repetitions = [repetition for one in configurations for repetition in one["repetitions"]]
+    kept = [repetition["trace"] for one in configurations for repetition in traces(one)]
     scores = [one["accuracy"] for one in configurations if one.get("accuracy")]
-    otherwise = ""
-    if not all(score.get("as_run", True) for score in scores):
-        otherwise = " Hollow: scored at another size or without its refinement, so not quite this configuration."
-    traced = any(
-        (repetition.get("trace") or {}).get("due_ns") for one in configurations for repetition in one["repetitions"]
-    )
-    ratios = [
-        one["stages_sum"]["ratio"] for each in configurations for one in each["repetitions"] if one.get("stages_sum")
-    ]
-    ratios = [ratio for ratio in ratios if ratio is not None]
-    sums = ""
+    ratios = [repetition["stages_sum"]["ratio"] for repetition in repetitions if repetition.get("stages_sum")]
+    facts = dict.fromkeys(("curves", "gpu", "sums", "otherwise"), "")
+    facts["sources"] = ", ".join(dict.fromkeys(str(score["from"]) for score in scores))
+    facts["means"] = "Medians of the repetitions' p50, one after the other: medians do not quite add up."
+    if kept:
+        facts["means"] = "Means over all frames, for means add up."
+        facts["curves"] = CURVES
+        timed = any(name.startswith("gpu-") for trace in kept for name in trace["stages_ns"])
+        if not timed and any(repetition.get("gpu_ms") for repetition in repetitions):
+            facts["gpu"] = "; those of the GPU are medians of the repetitions' p50"
     if ratios:
         ends = dict.fromkeys(f"{ratio:.1%}" for ratio in (min(ratios), max(ratios)))
-        sums = f"In each repetition they add up to {' to '.join(ends)} of the whole and `sink`."
-    means = "Means over all frames, for means add up."
-    curves = (
-        "Lines: all repetitions together, dotted beyond what that many frames can tell (MLPerf's early-stopping rule), "
-        "a dot at the slowest frame. "
-    )
-    gpu = (
-        "; those of the GPU are medians of the repetitions' p50"
-        if any(one.get("gpu_ms") for each in configurations for one in each["repetitions"])
-        else ""
-    )
-    if not traced:
-        curves = ""
-        means = "Medians of the repetitions' p50, one after the other: medians do not quite add up."
-    return {
-        "sources": ", ".join(sources),
-        "means": means,
-        "sums": sums,
-        "curves": curves,
-        "gpu": gpu,
-        "otherwise": otherwise,
-    }
+        facts["sums"] = f"In each repetition they add up to {' to '.join(ends)} of the whole and `sink`."
+    if not all(score.get("as_run", True) for score in scores):
+        facts["otherwise"] = " Hollow: scored at another size or without its refinement, so not quite as it ran here."
+    return facts
 
 
 def _comparisons(comparisons: Sequence[Data]) -> str:
@@ -254,11 +240,11 @@ def _comparisons(comparisons: Sequence[Data]) -> str:
         rows = []
         for one in comparisons:
             if (one["a"], one["b"]) == (a, b):
-                between = f"{one['low']:.3f} to {one['high']:.3f}"
-                cells = [f"{one['ratio']:.3f}", between, escape(one.get("interval", "")), str(one["pairs"])]
+                between = f"{one['low']:.3f} to {one['high']:.3f}<small>{escape(one.get('interval', ''))}</small>"
+                cells = [f"{one['ratio']:.3f}", between, str(one["pairs"])]
                 rows.append((markup.label(one["metric"]).removesuffix(", ms"), cells))
         note = f"<b>{escape(b)}</b> as a multiple of <b>{escape(a)}</b>: medians of the ratios of paired repetitions."
-        parts.append(markup.table(["", "ratio", "between", "which is", "pairs"], rows, note))
+        parts.append(markup.table(["", "ratio", "between", "pairs"], rows, note))
     return f"<h2>Compared</h2>{''.join(parts)}" if parts else ""
 
 
@@ -288,7 +274,7 @@ def _configuration(place: int, one: Data) -> str:
     config = escape(json.dumps(one["config"], indent=2, ensure_ascii=False))
     parts = [
         f"<h2>{_key(place)}{escape(one['name'])}</h2>",
-        _latencies(together(one), "All repetitions together, ms." if one.get("pooled") else "Medians of all, ms."),
+        _latencies(together(one), _of_all(one)),
         _repetitions(repetitions),
         markup.definitions({**one["model"], "network": "x".join(map(str, one["network_size"] or []))}),
         f"<details><summary>Its configuration</summary><pre>{config}</pre></details>",
@@ -297,6 +283,13 @@ def _configuration(place: int, one: Data) -> str:
         text = _latencies(repetition, "Milliseconds.")
         parts.append(f"<details><summary>Latencies of repetition {number}</summary>{text}</details>")
     return "\n".join(parts)
+
+
+def _of_all(one: Data) -> str:
+    if not one.get("pooled"):
+        return "Medians over the repetitions, ms."
+    on_gpu = any(repetition.get("gpu_ms") for repetition in one["repetitions"])
+    return "All repetitions together, ms" + ("; of the GPU's stages the medians over them." if on_gpu else ".")
 
 
 def _latencies(one: Data, caption: str) -> str:
