@@ -6,7 +6,6 @@ from typing import Any
 
 from gpu_checks.check import Options
 from rtseg.backends import open_backend
-from rtseg.device.network import lanes_of
 from rtseg.device.segmenter import DeviceSegmenter
 from rtseg.errors import BackendError
 from rtseg.geometry import FitMode
@@ -30,7 +29,7 @@ def opened(
 def segmenter_of(backend: Any, *, size: tuple[int, int] | None, mode: FitMode = "letterbox") -> DeviceSegmenter:
     """Frames on the GPU of a backend, which is closed with it. Errors: BackendError for one on the host."""
     try:
-        lanes = lanes_of(backend)
+        lanes = getattr(backend, "lanes", None)
         if lanes is None:
             raise BackendError(f"{backend.name} on {backend.device} takes the host's tensors only")
         return DeviceSegmenter(backend, lanes, size=size, mode=mode)
