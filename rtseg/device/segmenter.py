@@ -122,6 +122,8 @@ class DeviceSegmenter:
 
         `held` is how many results sinks may hold at once; of more, copies are made.
         """
+        if self.spec.output_kind == "labels":
+            needs -= {"confidence"}  # which a label map does not have
         self._needs, self._view, self._held, self.backend.inks = needs, view, held, inks
         self._retire()
 

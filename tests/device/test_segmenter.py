@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from tests import gpu
@@ -22,7 +23,8 @@ from rtseg.palette import resolve_palette  # noqa: E402
 from rtseg.render import Hud, Renderer  # noqa: E402
 from rtseg.segmenter import Segmenter  # noqa: E402
 from rtseg.view import View  # noqa: E402
-from tests.device.lanes import CLASSES, SPEC, BlockBackend  # noqa: E402
+from tests.device import lanes  # noqa: E402
+from tests.device.lanes import CLASSES, SPEC, BlockBackend, BlockLane  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 ALL = frozenset({"overlay", "labels", "confidence", "areas"})
@@ -253,6 +255,32 @@ def test_called_with_an_image_it_labels_it() -> None:
         segmenter.produce(frozenset({"areas"}), View(), Inks(resolve_palette(None, SPEC), View()))
         with pytest.raises(BackendError, match="told to make no labels"):
             segmenter(image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_label_maps_of_a_network(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = np.random.default_rng(2).integers(0, len(CLASSES), (8, 16)).astype(dtype)
+    spec = replace(SPEC, output_kind="labels", size=(64, 128))
+
+    class LabelLane(BlockLane):
+        def enqueue(self) -> int:
+            self.shape, self.dtype = given.shape, given.dtype
+            return answer.address
+
+    monkeypatch.setattr(lanes, "BlockLane", LabelLane)
+    image, view = images(1)[0], View(("overlay", "contour"))
+    with BlockBackend(spec=spec) as backend, DeviceSegmenter(backend, backend) as segmenter:
+        answer = backend.gpu.upload(given)
+        renderer = Renderer(spec, resolve_palette(None, spec), view)
+        segmenter.produce(ALL, view, renderer.inks)
+        tensor, place = segmenter.preprocess(image)
+        segmenter.backend.submit(tensor)
+        found = segmenter.backend.collect()
+        labels, confidence = segmenter.labels(found, place, confidence=True)
+        expected = Segmenter(NullBackend(None, spec, answer=given.astype(np.uint8)))(image)
+        assert labels is not None and confidence is None  # there is none, as on the host
+        np.testing.assert_array_equal(labels, expected)
+        np.testing.assert_array_equal(found.outputs["overlay"], renderer.draw(image, expected))
 
 
 @pytest.mark.parametrize("depth", [1, 2])
