@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import mmap
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -31,7 +32,8 @@ __all__ = ["Arena", "Device", "Event", "Graph", "Memory", "Stream"]
 
 ALIGNMENT = 256
 """What every buffer begins at a multiple of, in bytes: as cuMemAlloc's own."""
-PAGE = 4096
+PAGE = mmap.PAGESIZE
+"""Of the host's memory: no two arenas lock the same one."""
 UNBLOCKED = 1
 """CU_STREAM_NON_BLOCKING."""
 
@@ -118,7 +120,7 @@ class Arena:
         self.address = {name: self._memory.address + place for name, place in places.items()}
         self._sizes = dict(pinned)
         self._places, size = _places(pinned, ALIGNMENT)
-        spare = np.empty(max(size, 1) + PAGE, np.uint8)
+        spare = np.empty(-(-max(size, 1) // PAGE) * PAGE + PAGE, np.uint8)
         start = -spare.ctypes.data % PAGE
         self._bytes = spare[start : start + max(size, 1)]
         self._locked = False
