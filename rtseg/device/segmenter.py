@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from rtseg.backends import Backend
 from rtseg.backends._shared import InFlight
 from rtseg.device.network import Lanes
-from rtseg.device.track import GPU_STAGES, Slot, Track, wanted
+from rtseg.device.track import GPU_STAGES, Slot, Track, Wanted, wanted
 from rtseg.errors import BackendError
 from rtseg.frame import Image, Labels
 from rtseg.geometry import Fit, FitMode
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["DeviceSegmenter", "Finished"]
 
 UNLABELLED = 255
+KEPT_TRACKS = 4
+"""Sizes and views of frames whose buffers and graphs are kept, for sources that mix them."""
 HELD = 2
 """Results that sinks without a queue hold: the one being written, and the one before it."""
 
@@ -84,8 +87,9 @@ class DeviceSegmenter:
 
     A frame is copied into pinned memory (`preprocess`), and one CUDA graph does the rest (`submit`): upload,
     preprocess, network, labels and drawing, and download of what `produce` asked for. As many frames are in flight as
-    the backend is deep. Buffers and graphs are made for the first frame of a size, and again where the view's panels
-    change; none afterwards. Arrays of a result stay its own until nobody holds them. Errors: ModelError, BackendError.
+    the backend is deep. Buffers and graphs are made for the first frame of a size, and where the view's panels change;
+    those of the last KEPT_TRACKS such cases are kept. Arrays of a result stay its own until nobody holds them. Errors:
+    ModelError, BackendError.
     """
 
     refines = False
@@ -113,7 +117,7 @@ class DeviceSegmenter:
         self._needs: frozenset[str] = frozenset({"labels"})
         self._view: View | None = None
         self._held = HELD
-        self._track: Track | None = None
+        self._tracks: OrderedDict[tuple[Fit, Wanted], Track] = OrderedDict()
         self.device_times: dict[str, int] = {}
         """Nanoseconds on the GPU of the frame labelled last, by `rtseg.device.track.GPU_STAGES`."""
 
@@ -125,7 +129,7 @@ class DeviceSegmenter:
         if self.spec.output_kind == "labels":
             needs -= {"confidence"}  # which a label map does not have
         self._needs, self._view, self._held, self.backend.inks = needs, view, held, inks
-        self._retire()
+        self._keep(0)
 
     def fit(self, frame_size: tuple[int, int]) -> Fit:
         """Where a frame of (height, width) lies in the network's input."""
@@ -189,17 +193,16 @@ class DeviceSegmenter:
     def close(self) -> None:
         """Let what runs finish and free the GPU's memory, and that of the backend; a second time does nothing."""
         self.backend.close()
-        if self._track is not None:
-            self._track.close()
-            self._track = None
+        self._keep(0)
         self._backend.close()
 
     def _track_for(self, place: Fit) -> Track:
         want = wanted(self._needs, self._view)
-        if self._track is None or self._track.place != place or self._track.wanted != want:
-            self._retire()
+        track = self._tracks.get((place, want))
+        if track is None:
+            self._keep(KEPT_TRACKS - 1)
             depth = self.backend.depth
-            self._track = Track(
+            track = self._tracks[place, want] = Track(
                 self._lanes,
                 place,
                 want,
@@ -208,11 +211,11 @@ class DeviceSegmenter:
                 spare=self._held + depth,
                 antialias=self._antialias,
             )
-        return self._track
+        self._tracks.move_to_end((place, want))
+        return track
 
-    def _retire(self) -> None:
-        """Give the track back; frames in flight on it are waited for, and their results kept."""
-        if self._track is not None:
+    def _keep(self, count: int) -> None:
+        """Give all but the `count` tracks used last back; frames in flight are waited for, and their results kept."""
+        while len(self._tracks) > count:
             self.backend.drain()
-            self._track.close()
-            self._track = None
+            self._tracks.popitem(last=False)[1].close()

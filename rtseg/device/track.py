@@ -123,6 +123,8 @@ class Track:
                 work.stream.synchronize()
                 for slot in work.slots:
                     slot.graph = self._record(slot)
+                    slot.graph.launch(work.stream.handle)  # the first launch moves the graph to the GPU
+                work.stream.synchronize()
         except BaseException:
             self.close()
             raise

@@ -211,7 +211,7 @@ def test_frames_stay_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.gpu
 def test_contexts_end_with_their_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Any) -> None:
     """A context frees memory on the GPU, so it may neither wait for the garbage collector nor outlive the device."""
-    from rtseg.device.segmenter import DeviceSegmenter  # which imports PyCUDA
+    from rtseg.device.segmenter import KEPT_TRACKS, DeviceSegmenter  # which imports PyCUDA
 
     path, spec = small(tmp_path)
     loaded, left = install(monkeypatch), []
@@ -222,12 +222,13 @@ def test_contexts_end_with_their_lanes(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(backend.gpu, "close", lambda: (left.append(len(loaded[0].contexts)), close()))
         with backend, DeviceSegmenter(backend, backend.lanes, size=SIZE) as segmenter:
             backend.prepare(SIZE)
-            streams = set()
-            for height in (48, 50, 52):
+            streams = []
+            for count, height in enumerate(range(48, 60, 2), start=1):
                 segmenter(np.zeros((height, 70, 3), np.uint8))
-                assert len(loaded[0].contexts) == 1 + 2  # the host's, and one for each frame in flight
-                streams.add(emulator.counters()["streams"])
-            assert len(streams) == 1
+                # The host's, and one for each frame in flight of the sizes that are kept.
+                assert len(loaded[0].contexts) == 1 + 2 * min(count, KEPT_TRACKS)
+                streams.append(emulator.counters()["streams"])
+            assert len(set(streams[KEPT_TRACKS - 1 :])) == 1
     finally:
         gc.enable()
     assert left == [0]

@@ -15,7 +15,7 @@ gpu.skip_without()
 
 from rtseg.backends.null import NullBackend  # noqa: E402
 from rtseg.device.render import DeviceRenderer  # noqa: E402
-from rtseg.device.segmenter import DeviceSegmenter  # noqa: E402
+from rtseg.device.segmenter import KEPT_TRACKS, DeviceSegmenter  # noqa: E402
 from rtseg.device.track import GPU_STAGES  # noqa: E402
 from rtseg.errors import BackendError, ModelError  # noqa: E402
 from rtseg.inks import Inks  # noqa: E402
@@ -189,7 +189,7 @@ def test_a_steady_run_allocates_nothing(emulator: Any) -> None:
     for name in ("allocations", "device_bytes", "pinned", "graph_execs", "streams", "events"):
         assert after[name] == before[name], name
     assert after["graph_launches"] - before["graph_launches"] == 20
-    warm_ups = 2  # one for each lane, before it is recorded
+    warm_ups = 2 + 2 * 3  # each lane before it is recorded, and each of its slots' graphs
     assert emulator.counters()["launches"]["label_tiles_f32"] == warm_ups + 22
 
 
@@ -222,6 +222,25 @@ def test_sizes_that_change_with_every_frame() -> None:
         both.start(given[3])
         for image in given[1:]:
             both.check(image, both.finish(image))
+
+
+def test_sizes_that_take_turns_are_recorded_once(emulator: Any) -> None:
+    with Both(View()) as both:
+        sizes = [(72, 130), (60, 90), (40, 64)]
+        for turn in range(3):
+            for size in sizes:
+                image = images(1, size)[0]
+                both.start(image)
+                both.check(image, both.finish(image))
+            if turn == 0:
+                recorded = emulator.counters()["allocations"]
+        assert emulator.counters()["allocations"] == recorded
+        for height in range(20, 40, 2):
+            image = images(1, (height, 64))[0]
+            both.start(image)
+            both.check(image, both.finish(image))
+        slots = 1 + 3  # one to copy from, two for what sinks hold, one in flight
+        assert emulator.counters()["graph_execs"] == KEPT_TRACKS * slots
 
 
 def test_everything_is_given_back(emulator: Any) -> None:
