@@ -77,7 +77,7 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> list[dict[str, Any]]:
             (figure(one, metric), figure(other, metric))
             for one, other in zip(a["repetitions"], b["repetitions"], strict=True)
         ]
-        ratios = [other / one for one, other in pairs if one and other is not None]
+        ratios = [other / one for one, other in pairs if one and other is not None]  # a figure of 0 has no ratio
         if not ratios or len(ratios) < len(pairs):
             continue
         low, high, kind = interval(ratios)

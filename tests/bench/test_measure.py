@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rtseg import runner
+from rtseg.bench import measure as bench_measure
 from rtseg.bench.measure import Load, Start, figures, jitter, measure
 from rtseg.bench.record import FrameRecorder, Row
 from rtseg.bench.replay import Clip, Replay
@@ -18,6 +19,7 @@ from rtseg.config import RunConfig
 from rtseg.errors import ConfigError, SinkError, StopRun
 from rtseg.frame import Result
 from rtseg.kernels import cpu as kernels
+from rtseg.pipeline import Pipeline
 from rtseg.timing import STAGES
 
 MS = 1_000_000
@@ -159,6 +161,26 @@ def test_every_frame_that_was_due_is_used_or_counted(
     assert one["capture_to_sink_ms"]["samples"] == one["frames"]
     assert one["seconds"] >= 1
     assert (facts["policy"], facts["network_size"], facts["model"]["name"]) == ("latest", [48, 80], "null")
+
+
+def test_the_queue_counted_the_same_drops(
+    clip: Clip, config: RunConfig, network: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Pipeline] = []
+
+    def keep(*words: Any, **options: Any) -> Any:
+        pipeline, info = runner.open_pipeline(*words, **options)
+        opened.append(pipeline)
+        return pipeline, info
+
+    network(delay_ms=15, stall_every=7, stall_ms=60)
+    monkeypatch.setattr(bench_measure, "open_pipeline", keep)
+    one, _ = measure(config, clip, Load(150, 0.8, 20), lambda line: None)
+    (pipeline,) = opened
+    used = {row.index for row in pipeline.recorder.rows}  # type: ignore[attr-defined]
+    assert pipeline.capture.drops == 140 - len(used)
+    assert one["drops"]["capture"] == 120 - sum(index >= 20 for index in used)
+    assert one["drops"]["capture"] > 0
 
 
 def test_a_stall_shows_in_p99_of_the_open_loop(clip: Clip, config: RunConfig, network: Callable[..., None]) -> None:
