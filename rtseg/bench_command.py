@@ -119,9 +119,10 @@ def bench_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rtseg import registry
-    from rtseg.bench.session import Settings, bench, without_frames
+    from rtseg.bench.session import bench, without_frames
+    from rtseg.bench.settings import Settings
     from rtseg.bench.show import print_bench
-    from rtseg.cli import shown_log, stderr_console
+    from rtseg.cli import OUTCOMES, shown_log, stderr_console
     from rtseg.report import check_target, write_report
 
     check_flags(args)
@@ -164,7 +165,7 @@ def bench_command(args: argparse.Namespace) -> int:
         what = "no rate holds" if search["kind"] == "rate" else f"no configuration holds {search['budget_ms']:g} ms"
         print(f"rtseg: error: {what}: try a smaller --short-side or a faster --model", file=sys.stderr)
         return 1
-    return 0
+    return OUTCOMES.get(data["outcome"], 0)
 
 
 def check_flags(args: argparse.Namespace) -> None:

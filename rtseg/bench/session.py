@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -16,52 +15,19 @@ from rtseg.bench.compare import compare, pooled, summarise
 from rtseg.bench.configurations import name_of
 from rtseg.bench.measure import Load, measure, rounded
 from rtseg.bench.process import revision
-from rtseg.bench.replay import DEFAULT_RATE, HELD_FRAMES, Clip, hold
+from rtseg.bench.replay import HELD_FRAMES, Clip, hold
 from rtseg.bench.search import bisect_rate, choose, judge_budget, judge_rate
+from rtseg.bench.settings import Settings
 from rtseg.config import RunConfig
 from rtseg.errors import ConfigError
 from rtseg.report import machine
 from rtseg.runner import Notify, outputs_of
 
-__all__ = ["SCHEMA", "Settings", "bench", "without_frames"]
+__all__ = ["SCHEMA", "Session", "bench", "without_frames"]
 
 SCHEMA = "rtseg.bench/1"
 PROBE_SECONDS = 5.0
 """How long the peak rate is measured before a rate is searched for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to measure. `rate` is frames per second, "max" for a closed loop, None for the clip's own.
-
-    Errors: ConfigError for a value out of range.
-    """
-
-    rate: float | str | None = None
-    seconds: float = 10.0
-    repetitions: int = 5
-    warm_up: int = 10
-    memory_mb: float = 1024.0
-    find_rate: bool = False
-    budget_ms: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, low in (("repetitions", 1), ("warm_up", 0)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name.replace('_', '-')} is {getattr(self, name)}, expected {low} or more")
-        for field, name in (
-            ("rate", "rate"),
-            ("seconds", "duration"),
-            ("memory_mb", "memory"),
-            ("budget_ms", "budget"),
-        ):
-            value = getattr(self, field)
-            if isinstance(value, (int, float)) and not 0 < value < 1e6:
-                raise ConfigError(f"{name} is {value:g}, expected more than 0 and less than a million")
-        if self.find_rate and (self.budget_ms is not None or self.rate is not None):
-            raise ConfigError("--find-rate finds the rate itself: leave out --rate and --budget")
-        if self.budget_ms is not None and self.rate == "max":
-            raise ConfigError("a budget is held at a rate: give --rate frames per second, not max")
 
 
 class Session:
@@ -71,6 +37,7 @@ class Session:
         self._configs, self._clip, self._settings, self._say = configs, clip, settings, say
         self._begin = time.monotonic_ns()
         self.facts: dict[int, dict[str, Any]] = {}
+        self.outcome = "done"
 
     def once(self, place: int, rate: float | None, seconds: float) -> dict[str, Any]:
         """One repetition of the configuration at `place`; what it is, is noted in `facts` the first time."""
@@ -107,8 +74,23 @@ class Session:
         return {"kind": "rate", "rate": rate and rounded(rate, 2), "peak": peak, "tries": tries}
 
     def interleaved(self, rate: float | None) -> list[list[dict[str, Any]]]:
-        """All repetitions of every configuration: A B C, C B A, A B C, so that drift of the machine cancels out."""
+        """All repetitions of every configuration: A B C, C B A, A B C, so that drift of the machine cancels out.
+
+        Ctrl-C leaves those that are whole for every configuration, if there is one.
+        """
         out: list[list[dict[str, Any]]] = [[] for _ in self._configs]
+        try:
+            self._turns(rate, out)
+        except KeyboardInterrupt as exc:
+            whole = min(map(len, out))
+            if not whole:
+                raise
+            self.outcome = getattr(exc, "outcome", "interrupted")
+            self._say(f"{self.outcome} after {whole} of {self._settings.repetitions} repetitions")
+            return [one[:whole] for one in out]
+        return out
+
+    def _turns(self, rate: float | None, out: list[list[dict[str, Any]]]) -> None:
         places = list(range(len(self._configs)))
         total = self._settings.repetitions * len(places)
         for turn in range(self._settings.repetitions):
@@ -120,7 +102,6 @@ class Session:
                     f"{one['capture_to_overlay_ms']['p50']:.1f} ms, {one['rate']:.1f} frames/s, "
                     f"{one['drops']['total']} of {one['due']} dropped"
                 )
-        return out
 
 
 def bench(
@@ -142,7 +123,7 @@ def bench(
     say(f"input {clip.source}: {len(clip.images)} frames of {height}x{width} held in {clip.held_mb:.0f} MiB")
     session = Session(configs, clip, settings, say)
     search = session.find_rate() if settings.find_rate else None
-    rate: float | None = search["rate"] if search else pace(settings, clip)
+    rate: float | None = search["rate"] if search else settings.pace(clip)
     repetitions = [[] for _ in configs] if search and rate is None else session.interleaved(rate)
     done = [describe(config, session.facts[place], repetitions[place]) for place, config in enumerate(configs)]
     if settings.budget_ms is not None:
@@ -151,6 +132,7 @@ def bench(
         search = {"kind": "budget", "budget_ms": settings.budget_ms, "chosen": best and best["name"], "tries": tries}
     return {
         "schema": SCHEMA,
+        "outcome": session.outcome,
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": list(command),
         "revision": revision(),
@@ -166,7 +148,7 @@ def bench(
             "loop": "closed" if settings.rate == "max" else "open",
             "rate": "max" if settings.rate == "max" else rate,
             "duration_s": settings.seconds,
-            "repetitions": settings.repetitions,
+            "repetitions": len(repetitions[0]) or settings.repetitions,
             "warm_up_frames": settings.warm_up,
             "sinks": list(outputs_of(configs[0])),
             "policy": session.facts[0]["policy"],
@@ -176,14 +158,6 @@ def bench(
         "comparisons": [line for a, b in pairs for line in compare(done[a], done[b])],
         "search": search,
     }
-
-
-def pace(settings: Settings, clip: Clip) -> float | None:
-    """Frames per second of an open loop, None for a closed one."""
-    if settings.rate == "max":
-        return None
-    rate = settings.rate or clip.fps or DEFAULT_RATE
-    return rounded(float(rate), 3)
 
 
 def describe(config: RunConfig, facts: dict[str, Any], repetitions: list[dict[str, Any]]) -> dict[str, Any]:

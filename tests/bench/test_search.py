@@ -9,7 +9,8 @@ import pytest
 
 from rtseg.bench.replay import Clip
 from rtseg.bench.search import bisect_rate, choose, judge_budget, judge_rate
-from rtseg.bench.session import Session, Settings
+from rtseg.bench.session import Session
+from rtseg.bench.settings import Settings
 from rtseg.config import RunConfig
 
 MS = 1_000_000
@@ -93,6 +94,31 @@ def test_what_was_scored_otherwise_comes_after_what_was_scored_as_it_runs() -> N
         order.append(one["name"])
         tries.remove(one)
     assert order == ["scored", "near", "far", "unknown"]
+
+
+@pytest.mark.parametrize(("broken_off", "whole"), [(2, 0), (4, 1), (6, 2)])
+def test_what_is_whole_is_kept_when_the_user_interrupts(
+    clip: Clip, config: RunConfig, monkeypatch: pytest.MonkeyPatch, broken_off: int, whole: int
+) -> None:
+    calls: list[int] = []
+
+    def once(self: Session, place: int, rate: float | None, seconds: float) -> dict[str, Any]:
+        calls.append(place)
+        if len(calls) == broken_off:
+            raise KeyboardInterrupt
+        self.facts[place] = {"name": "x"}
+        return {"place": place, "capture_to_overlay_ms": {"p50": 1.0}, "rate": 1.0, "drops": {"total": 0}, "due": 1}
+
+    monkeypatch.setattr(Session, "once", once)
+    session = Session([config, config], clip, Settings(repetitions=3), lambda line: None)
+    if not whole:
+        with pytest.raises(KeyboardInterrupt):
+            session.interleaved(30)
+        return
+    kept = session.interleaved(30)
+    assert [[one["place"] for one in row] for row in kept] == [[0] * whole, [1] * whole]
+    assert session.outcome == "interrupted"
+    assert calls == [0, 1, 1, 0, 0, 1][:broken_off]
 
 
 def test_no_rate_holds_whose_period_is_shorter_than_the_network(
