@@ -206,6 +206,18 @@ def test_reports_get_the_data_with_every_frame(tmp_path: Path, monkeypatch: pyte
     assert data["configurations"][0]["repetitions"][0]["trace"]["index"]
 
 
+def test_page_plots_and_trace_of_a_real_benchmark(tmp_path: Path) -> None:
+    page, plots, trace = tmp_path / "b.html", tmp_path / "plots", tmp_path / "b.trace.json"
+    words = ["--html", page, "--png", plots, "--trace", trace, "--vs", "depth=2", "--budget", "60s"]
+    assert bench(*SCENE, *QUICK, "--repetitions", "2", *words) == 0
+    assert "unet-fast0-camvid null fp32 32x64 depth=2" in page.read_text(encoding="utf-8")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots.iterdir()) and list(plots.iterdir())
+    slices = [event for event in json.loads(trace.read_text())["traceEvents"] if event.get("ph") == "X"]
+    frames = [event for event in slices if event["name"].startswith("frame ")]
+    assert 0 < len(frames) <= 2 * 2 * 10
+    assert {"preprocess", "infer", "labels", "render", "sink"} <= {event["name"] for event in slices}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -72,7 +72,7 @@ def frames(
 ) -> Run:
     """Run up to `count` frames for at most `seconds`; results are thrown away."""
     capture: Any = Resident(images, count, seconds)
-    with Delivery([], "wait:4", lambda latency: None) as delivery:
+    with Delivery([], "wait:4", lambda frame, t: None) as delivery:
         pipeline = Pipeline(capture, segmenter, painter, delivery, needs, Recorder(segmenter.stages))
         begin = time.perf_counter()
         run(pipeline)
