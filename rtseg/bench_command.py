@@ -119,7 +119,7 @@ def bench_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rtseg import registry
-    from rtseg.bench.session import bench, without_frames
+    from rtseg.bench.benchmark import bench, without_frames
     from rtseg.bench.settings import Settings
     from rtseg.bench.show import print_bench
     from rtseg.cli import OUTCOMES, shown_log, stderr_console

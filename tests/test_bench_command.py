@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtseg import bench_command
-from rtseg.bench.session import SCHEMA
+from rtseg.bench.benchmark import SCHEMA
 from rtseg.cli import main
 from rtseg.config import load_config
 

@@ -1,4 +1,4 @@
 """The benchmark: whole frames from capture to overlay, open loop, with percentiles, drops and repetitions.
 
-`session.bench` runs it, `rtseg bench` is its command, `docs/bench-schema.md` describes what comes out.
+`benchmark.bench` runs it, `rtseg bench` is its command, `docs/bench-schema.md` describes what comes out.
 """

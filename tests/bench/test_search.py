@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from rtseg.bench.benchmark import Benchmark
 from rtseg.bench.replay import Clip
 from rtseg.bench.search import bisect_rate, choose, judge_budget, judge_rate
-from rtseg.bench.session import Session
 from rtseg.bench.settings import Settings
 from rtseg.config import RunConfig
 
@@ -102,22 +102,22 @@ def test_what_is_whole_is_kept_when_the_user_interrupts(
 ) -> None:
     calls: list[int] = []
 
-    def once(self: Session, place: int, rate: float | None, seconds: float) -> dict[str, Any]:
+    def once(self: Benchmark, place: int, rate: float | None, seconds: float) -> dict[str, Any]:
         calls.append(place)
         if len(calls) == broken_off:
             raise KeyboardInterrupt
         self.facts[place] = {"name": "x"}
         return {"place": place, "capture_to_overlay_ms": {"p50": 1.0}, "rate": 1.0, "drops": {"total": 0}, "due": 1}
 
-    monkeypatch.setattr(Session, "once", once)
-    session = Session([config, config], clip, Settings(repetitions=3), lambda line: None)
+    monkeypatch.setattr(Benchmark, "once", once)
+    running = Benchmark([config, config], clip, Settings(repetitions=3), lambda line: None)
     if not whole:
         with pytest.raises(KeyboardInterrupt):
-            session.interleaved(30)
+            running.interleaved(30)
         return
-    kept = session.interleaved(30)
+    kept = running.interleaved(30)
     assert [[one["place"] for one in row] for row in kept] == [[0] * whole, [1] * whole]
-    assert session.outcome == "interrupted"
+    assert running.outcome == "interrupted"
     assert calls == [0, 1, 1, 0, 0, 1][:broken_off]
 
 
@@ -125,8 +125,8 @@ def test_no_rate_holds_whose_period_is_shorter_than_the_network(
     clip: Clip, config: RunConfig, network: Callable[..., None]
 ) -> None:
     network(delay_ms=20)
-    session = Session([config], clip, Settings(find_rate=True, seconds=0.4, warm_up=3), lambda line: None)
-    search = session.find_rate()
+    running = Benchmark([config], clip, Settings(find_rate=True, seconds=0.4, warm_up=3), lambda line: None)
+    search = running.find_rate()
     assert 0 < search["peak"] <= 50
     assert search["tries"]
     assert all(not one["holds"] for one in search["tries"] if one["rate"] >= 50)

@@ -23,14 +23,14 @@ from rtseg.errors import ConfigError
 from rtseg.report import machine
 from rtseg.runner import Notify, outputs_of
 
-__all__ = ["SCHEMA", "Session", "bench", "without_frames"]
+__all__ = ["SCHEMA", "Benchmark", "bench", "without_frames"]
 
 SCHEMA = "rtseg.bench/1"
 PROBE_SECONDS = 5.0
 """How long the peak rate is measured before a rate is searched for."""
 
 
-class Session:
+class Benchmark:
     """Measures configurations on one clip and counts the seconds since it began."""
 
     def __init__(self, configs: Sequence[RunConfig], clip: Clip, settings: Settings, say: Notify) -> None:
@@ -121,18 +121,18 @@ def bench(
     clip = hold(configs[0], settings.memory_mb, HELD_FRAMES)
     height, width = clip.size
     say(f"input {clip.source}: {len(clip.images)} frames of {height}x{width} held in {clip.held_mb:.0f} MiB")
-    session = Session(configs, clip, settings, say)
-    search = session.find_rate() if settings.find_rate else None
+    running = Benchmark(configs, clip, settings, say)
+    search = running.find_rate() if settings.find_rate else None
     rate: float | None = search["rate"] if search else settings.pace(clip)
-    repetitions = [[] for _ in configs] if search and rate is None else session.interleaved(rate)
-    done = [describe(config, session.facts[place], repetitions[place]) for place, config in enumerate(configs)]
+    repetitions = [[] for _ in configs] if search and rate is None else running.interleaved(rate)
+    done = [describe(config, running.facts[place], repetitions[place]) for place, config in enumerate(configs)]
     if settings.budget_ms is not None:
         tries = [judge_budget(one, settings.budget_ms) for one in done]
         best = choose(tries)
         search = {"kind": "budget", "budget_ms": settings.budget_ms, "chosen": best and best["name"], "tries": tries}
     return {
         "schema": SCHEMA,
-        "outcome": session.outcome,
+        "outcome": running.outcome,
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": list(command),
         "revision": revision(),
@@ -151,7 +151,7 @@ def bench(
             "repetitions": len(repetitions[0]) or settings.repetitions,
             "warm_up_frames": settings.warm_up,
             "sinks": list(outputs_of(configs[0])),
-            "policy": session.facts[0]["policy"],
+            "policy": running.facts[0]["policy"],
             "order": "interleaved",
         },
         "configurations": done,
