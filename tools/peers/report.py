@@ -115,22 +115,22 @@ def targets(data: dict[str, Any]) -> list[str]:
     """Every target with what was measured, at equal precision too, and against every way to use Model API."""
     ran = {row.key for row in present(data)}
     lines = ["| target | wanted | measured, median (least to greatest round) | |", "| --- | --- | --- | --- |"]
-    cases = (
+    slower = (
         ("tutorial loop's p50 over rtseg's, both as they come", "tutorial", "rtseg", p50, 3.0),
         ("the same, both fp32", "tutorial", "rtseg-fp32", p50, 3.0),
         ("Model API's p50 over rtseg's, with its `Visualizer`", "model-api-documented", "rtseg", p50, 2.0),
         ("the same, labels only, overlay of the OMZ demo", "model-api", "rtseg", p50, 2.0),
         ("the same, both fp32", "model-api-fp32", "rtseg-fp32", p50, 2.0),
     )
-    for name, over, under, value, wanted in cases:
+    for name, over, under, value, wanted in slower:
         if over in ran:
             lines.append(verdict(name, ratios(data, over, under, value), wanted))
-    cases = (
+    faster = (
         ("rtseg's peak rate over Model API's, with its `Visualizer`", "rtseg", "model-api-documented", rate, 2.0),
         ("the same, labels only, overlay of the OMZ demo", "rtseg", "model-api", rate, 2.0),
         ("the same, both fp32", "rtseg-fp32", "model-api-fp32", rate, 2.0),
     )
-    for name, over, under, value, wanted in cases:
+    for name, over, under, value, wanted in faster:
         if under in ran:
             lines.append(verdict(name, ratios(data, over, under, value), wanted))
     return [*lines, *open_loop(data)]

@@ -50,7 +50,9 @@ class TorchLoop:
         self.job = job
         cv2.setNumThreads(job.threads)
         torch.set_num_threads(job.threads)
-        self.network = rebuild(job.model, find_package(str(job.model)).spec)
+        spec = find_package(str(job.model)).spec
+        assert spec is not None, f"{job.model} has no spec.json beside it"
+        self.network = rebuild(job.model, spec)
 
     @torch.inference_mode()
     def run(self, frames: Iterable[Array], emit: Emit, *, ahead: bool = False) -> None:
