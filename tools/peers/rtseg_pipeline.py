@@ -92,7 +92,8 @@ class Taker:
         """Nothing is held."""
 
     def write(self, result: Result) -> None:
-        assert result.labels is not None and result.overlay is not None
+        assert result.labels is not None
+        assert result.overlay is not None
         self._emit(result.labels, result.overlay)
         if self._gate is not None:
             self._gate.release()

@@ -239,7 +239,10 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 missing[contender.key] = str(exc)
                 print(f"{contender.key} does not run here: {exc}", file=sys.stderr)
         outputs = check_outputs(workers, frames, palette, job, frames_file, folder)
+        end = time.monotonic() + 60 * args.minutes
         for index in range(args.rounds):
+            if time.monotonic() > end:
+                break
             # The order turns, so that nobody always follows the same neighbour.
             order = workers[index % len(workers) :] + workers[: index % len(workers)]
             turns = {worker.contender.key: turn(worker, args.frames, args.warm, args.paced) for worker in order}
@@ -286,6 +289,7 @@ def main() -> int:
     parser.add_argument("--warm", type=int, default=2, help="frames before those of a turn that are not counted")
     parser.add_argument("--paced", type=int, default=36, help="frames of rtseg's open loop in a turn; 0 for none")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--minutes", type=float, default=30.0, help="no round begins after this many")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", nargs="*", help="keys of contenders; rtseg-fp32 must be among them")
     parser.add_argument("--out", type=Path, required=True)
