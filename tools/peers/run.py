@@ -173,8 +173,29 @@ def check_outputs(
     }
 
 
+def busy(process: str = "") -> float:
+    """CPU seconds used so far by a process, with its threads, or by the whole machine and its hypervisor's others."""
+    ticks = float(os.sysconf("SC_CLK_TCK"))
+    if process:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / ticks
+    user, nice, system, _, _, irq, softirq, steal = Path("/proc/stat").read_text(encoding="utf-8").split()[1:9]
+    return sum(map(int, (user, nice, system, irq, softirq, steal))) / ticks
+
+
 def turn(worker: Worker, count: int, warm: int, paced: int) -> dict[str, Any]:
-    """One turn of one contender; rates are frames per second, the rest milliseconds per frame."""
+    """A contender's turn, and how many cores all that is not the contender used meanwhile (Linux only)."""
+    known = Path("/proc/stat").is_file()
+    start, mine = time.monotonic(), str(worker.process.pid)
+    before = busy() - busy(mine) if known else 0.0
+    row = timings(worker, count, warm, paced)
+    others = (busy() - busy(mine) - before) / (time.monotonic() - start) if known else None
+    row["others_cores"] = None if others is None else round(others, 2)
+    return row
+
+
+def timings(worker: Worker, count: int, warm: int, paced: int) -> dict[str, Any]:
+    """What a turn takes; rates are frames per second, the rest milliseconds per frame."""
     one = worker.ask(do="run", frames=count, warm=warm, ahead=False)
     fast = one
     if worker.ready["concurrent"]:
@@ -287,7 +308,7 @@ def main() -> int:
     parser.add_argument("--distinct", type=int, default=32, help="frames of the clip held in memory")
     parser.add_argument("--frames", type=int, default=6, help="frames of a turn")
     parser.add_argument("--warm", type=int, default=2, help="frames before those of a turn that are not counted")
-    parser.add_argument("--paced", type=int, default=36, help="frames of rtseg's open loop in a turn; 0 for none")
+    parser.add_argument("--paced", type=int, default=48, help="frames of rtseg's open loop in a turn; 0 for none")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=30.0, help="no round begins after this many")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
