@@ -57,7 +57,8 @@ CONTENDERS = (
         "torch",
         "PyTorch loop: `F.interpolate` + `argmax`",
         "torch_loop",
-        "float32 eager; stretched, not antialiased; the network must exist as Python code",
+        "float32 eager; stretched, not antialiased; the network must exist as Python code; of all, other work on the "
+        "machine slows it most",
     ),
     Contender(
         "opencv-dnn",
