@@ -152,8 +152,7 @@ def per_queue(segmenter: DeviceSegmenter, copies: dict[str, int]) -> dict[str, f
 
     The colours, which go up when they change, are not of the frame: they went up once with the first one.
     """
-    track = segmenter._track
-    assert track is not None
+    (track,) = segmenter._tracks.values()
     queued = sum(1 + len(work.slots) for work in track._works)
     inks = sum(work.inks.nbytes for work in track._works if work.inked)
     up = copies["up"] - sum(1 for work in track._works if work.inked)
