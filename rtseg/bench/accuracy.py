@@ -27,11 +27,9 @@ def accuracy(config: RunConfig, network_size: list[int]) -> dict[str, Any] | Non
         return None  # the null backend needs none
     package = find_package(config.model, config.spec)
     refine = None if config.refine == "none" else config.refine
-    scores = []
-    for path in sorted(package.path.parent.glob("eval*.json")):
-        content = _read(path)
-        if content is not None and content["sha256"] == file_hash(package.path):
-            scores.append((path, content))
+    found = [(path, _read(path)) for path in sorted(package.path.parent.glob("eval*.json"))]
+    digest = file_hash(package.path) if found else None
+    scores = [(path, content) for path, content in found if content is not None and content["sha256"] == digest]
     if scores:
         path, content = min(
             scores, key=lambda one: (one[1].get("refine") != refine, distance(one[1]["network_size"], network_size))
