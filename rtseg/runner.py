@@ -21,6 +21,7 @@ from rtseg.errors import ConfigError, SourceError, StopRun
 from rtseg.frame import StreamInfo
 from rtseg.geometry import parse_size
 from rtseg.kernels import cpu as kernels
+from rtseg.mailbox import parse_policy
 from rtseg.palette import resolve_palette
 from rtseg.pipeline import Pipeline, run
 from rtseg.render import Renderer
@@ -42,8 +43,6 @@ log = logging.getLogger("rtseg")
 
 LIVE_QUEUE, FILE_QUEUE = "drop-oldest:8", "wait:4"
 """Policies of the queues in front of threaded sinks."""
-HELD = {LIVE_QUEUE: 10, FILE_QUEUE: 6}
-"""Results that such a queue holds, the one being written and the one being handed over."""
 
 Notify = Callable[[str], None]
 """Called with one line of text for a person."""
@@ -97,9 +96,8 @@ def open_pipeline(
     """
     check_outputs(config)
     if config.threads:
-        stack.callback(
-            kernels.set_threads, kernels.threads()
-        )  # what runs next in this process is not ours to slow down
+        # What runs next in this process is not ours to slow down.
+        stack.callback(kernels.set_threads, kernels.threads())
         kernels.set_threads(config.threads)
     backend = stack.enter_context(open_model(config))
     segmenter = make_segmenter(config, backend)
@@ -121,9 +119,11 @@ def open_pipeline(
     painter: Painter = renderer
     if not isinstance(segmenter, Segmenter):
         from rtseg.device.render import DeviceRenderer
+        from rtseg.device.segmenter import HELD
 
         painter = DeviceRenderer(renderer)
-        segmenter.produce(needs, view, renderer.inks, HELD[queue] if any(sink.threaded for sink in sinks) else 2)
+        queued = parse_policy(queue)[1] if any(sink.threaded for sink in sinks) else 0
+        segmenter.produce(needs, view, renderer.inks, HELD + queued)
     if info.size:
         start = time.monotonic()
         segmenter.warm_up(info.size)

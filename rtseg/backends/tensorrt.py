@@ -198,7 +198,7 @@ class TensorRTBackend:
             if self._loaded:
                 return self._loaded[0]  # which says what sizes it takes
             data, sidecar = cache.read_plan(self._plan, explicit=True)
-            engine, reason = deserialise(data, host_code=bool(sidecar.identity.options.get("version_compatible")))
+            engine, reason = self._deserialise(data, sidecar)
             if engine is None:
                 raise NotLoaded(f"{self._plan} does not load on {self.device} with {FLAVOUR}: {reason}")
             return Execution(engine, sidecar.ranges, self.spec, self.gpu)
@@ -206,16 +206,15 @@ class TensorRTBackend:
         built = plans.find(self._path, self.spec, size, precision=self._asked, device=self.device)
         if built is None:
             built = plans.build(self._path, self.spec, profiles, precision=self._asked, device=self.device)
-        engine, reason = self._deserialise(built)
+        engine, reason = self._deserialise(built.data, built.sidecar)
         if engine is None and not built.fresh:
             why = f"{FLAVOUR} does not load it on {self.device}: {reason}"
             built = plans.build(self._path, self.spec, profiles, precision=self._asked, device=self.device, rebuild=why)
-            engine, reason = self._deserialise(built)
+            engine, reason = self._deserialise(built.data, built.sidecar)
         if engine is None:
             raise NotLoaded(f"{built.path} does not load on {self.device} with {FLAVOUR}: {reason}")
         return Execution(engine, built.sidecar.ranges, self.spec, self.gpu)
 
-    def _deserialise(self, built: plans.Built) -> tuple[Any, str]:
+    def _deserialise(self, data: bytes, sidecar: cache.Sidecar) -> tuple[Any, str]:
         self.gpu.activate()  # the builder may have left another context
-        trusted = bool(built.sidecar.identity.options.get("version_compatible"))
-        return deserialise(built.data, host_code=trusted)
+        return deserialise(data, host_code=bool(sidecar.identity.options.get("version_compatible")))

@@ -19,6 +19,7 @@ from rtseg.errors import BackendError
 from rtseg.frame import Image, Labels
 from rtseg.geometry import Fit, FitMode
 from rtseg.inks import Inks
+from rtseg.kernels.checks import check_allowed
 from rtseg.kernels.threads import spread
 from rtseg.placement import Placement, allowed_classes
 from rtseg.timing import STAGES
@@ -27,13 +28,13 @@ from rtseg.view import View
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["DeviceSegmenter", "Finished"]
+__all__ = ["HELD", "DeviceSegmenter", "Finished"]
 
 UNLABELLED = 255
 KEPT_TRACKS = 4
 """Sizes and views of frames whose buffers and graphs are kept, for sources that mix them."""
 HELD = 2
-"""Results that sinks without a queue hold: the one being written, and the one before it."""
+"""Results that sinks hold besides those in a queue: the one being written, and the one handed over."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,8 +113,7 @@ class DeviceSegmenter:
         self._placement = Placement(self.spec, size, short_side, mode)
         self._antialias = antialias
         allowed = allowed_classes(self.spec, ignore)
-        count = max(2, len(self.spec.classes))
-        self._classes = np.flatnonzero(np.ones(count, np.bool_) if allowed is None else allowed).astype(np.int32)
+        self._classes = check_allowed("segmenter", allowed, max(2, len(self.spec.classes)))
         self._needs: frozenset[str] = frozenset({"labels"})
         self._view: View | None = None
         self._held = HELD

@@ -177,19 +177,25 @@ class Track:
     def _make(self, lanes: Lanes, count: int) -> Work:
         (height, width), want = self.place.frame, self.wanted
         pixels, stream = height * width, self._gpu.stream()
-        sizes = {"labels": pixels, "confidence": pixels, "areas": 4 * 256, "overlay": 3 * pixels * len(want.panels)}
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {
             "labels": ((height, width), np.uint8),
             "confidence": ((height, width), np.uint8),
             "areas": ((256,), np.uint32),
             "overlay": ((height, width * len(want.panels), 3), np.uint8),
         }
-        down = [name for name, is_wanted in self._downloads().items() if is_wanted]
+        sizes = {name: int(np.prod(shape)) * np.dtype(dtype).itemsize for name, (shape, dtype) in shapes.items()}
+        asked = {
+            "labels": want.labels,
+            "confidence": want.confidence,
+            "areas": want.areas,
+            "overlay": bool(want.panels),
+        }
+        down = [name for name, is_asked in asked.items() if is_asked]
         pinned = {f"{name}{index}": sizes[name] for index in range(count) for name in down}
-        on_device = {"frame": 3 * pixels, "inks": INK * len(INKS), **sizes}
+        up = {"frame": 3 * pixels, "inks": INK * len(INKS)}
         lane = lanes.lane(self.place.network, stream)
         try:
-            arena = self._gpu.arena(on_device, {"frame": 3 * pixels, "inks": INK * len(INKS), **pinned})
+            arena = self._gpu.arena(up | sizes, up | pinned)
         except BaseException:
             lane.close()
             raise
@@ -200,15 +206,6 @@ class Track:
             outputs = {name: arena.host(f"{name}{index}", *shapes[name]) for name in down}
             work.slots.append(Slot(work, outputs, shared=index == count - 1))
         return work
-
-    def _downloads(self) -> Mapping[str, bool]:
-        want = self.wanted
-        return {
-            "labels": want.labels,
-            "confidence": want.confidence,
-            "areas": want.areas,
-            "overlay": bool(want.panels),
-        }
 
     def _record(self, slot: Slot) -> Recorded:
         """The graph of a frame; its events are recorded by each launch."""

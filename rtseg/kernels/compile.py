@@ -7,11 +7,11 @@ same eight calls. nvcc needs the CUDA toolkit and a C++ compiler, so it comes se
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import hashlib
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from rtseg.download import cache_folder
 from rtseg.errors import BackendError, MissingExtra
+from rtseg.spec import write_bytes
 
 __all__ = [
     "ARCHITECTURES",
@@ -163,17 +164,9 @@ def _kept(folder: Path, architecture: str, source: Path) -> Path:
 
 def _write(path: Path, image: bytes) -> None:
     """In place at once or not at all, so that two processes may compile at the same time."""
-    try:
+    with contextlib.suppress(OSError):  # Read-only or full: they are in memory, and compiled again next time.
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    except OSError:  # Read-only or full: the kernels are in memory, and compiled again next time.
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(image)
-        os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
+        write_bytes(path, image)
 
 
 def _fail(source: Path, architecture: str, compiler: str, log: str) -> CompileError:
