@@ -84,8 +84,15 @@ class Delivery:
     def __init__(self, sinks: Sequence[Sink], policy: str, written: Written) -> None:
         self._threads = [SinkThread(sink, policy, written) for sink in sinks if sink.threaded]
         self._direct = [sink for sink in sinks if not sink.threaded]
+        self._sinks = tuple(sinks)
         self._written = written
         self._stack = ExitStack()
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """What sinks need at times and nobody asks for now."""
+        needs = frozenset[str]().union(*(sink.needs for sink in self._sinks))
+        return needs.difference(*(getattr(sink, "wanted", sink.needs) for sink in self._sinks))
 
     @property
     def drops(self) -> int:

@@ -9,12 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "Image", "Labels", "Result", "StreamInfo"]
+__all__ = ["Frame", "Header", "Image", "Labels", "Result", "StreamInfo"]
 
 Image = NDArray[np.uint8]
 """HWC uint8, channels in BGR order, C-contiguous."""
 Labels = NDArray[np.uint8]
 """HW uint8 class ids; 255 is unlabelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a robot's message says of its picture; whatever is made of the frame says the same.
+
+    `topic` is where the picture came from, `stamp_ns` the header's time in nanoseconds, `frame_id` its frame,
+    `log_time_ns` when a bag recorded the message (equal to the stamp for a message received live).
+    """
+
+    topic: str
+    stamp_ns: int
+    frame_id: str
+    log_time_ns: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +37,8 @@ class Frame:
 
     `index` counts frames as captured, from 0: a gap is a drop. `t_capture` is when the frame was in hand
     (`time.monotonic_ns()`). `pts` is seconds in the source's own clock, `stamp` the wall clock or ROS header time
-    in seconds; None where the source has none. `image` is HWC uint8 BGR, C-contiguous, and is not written to.
+    in seconds; None where the source has none. `image` is HWC uint8 BGR, C-contiguous, and is not written to. `header`
+    is there where a robot's message brought the picture.
     """
 
     index: int
@@ -31,6 +46,7 @@ class Frame:
     pts: float | None
     stamp: float | None
     image: Image
+    header: Header | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,6 +22,7 @@ __all__ = ["Pipeline", "run"]
 class Pipeline:
     """Everything a run works with, open and ready; `needs` is the union of what the sinks asked for.
 
+    `reported` is the part of it that is made for the report, whether a sink wants it now or not.
     `drops` counts the frames lost before the last one that was used, `drops_at_start` those before the first. They are
     gaps in the frames' numbers: what the source still captures while outputs are being finished is no loss.
     """
@@ -32,10 +33,16 @@ class Pipeline:
     delivery: Delivery
     needs: frozenset[str]
     recorder: Recorder = field(default_factory=Recorder)
+    reported: frozenset[str] = frozenset()
     area_sum: Any = 0.0
     warm_up_s: float = 0.0
     drops: int = 0
     drops_at_start: int | None = None
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """What is to be made of the frame at hand: the needs, less what no listener of a sink asks for now."""
+        return self.needs - (self.delivery.idle - self.reported)
 
     def count_drops(self, index: int) -> int:
         """Note that frame `index` is used: how many of those captured before it never were, since the first of all."""
@@ -57,15 +64,16 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
         frame, tensor, place, clock = in_flight.popleft()
         scores = backend.collect()
         clock.end("infer")
+        wanted = pipeline.wanted
         if segmenter.refines:
             with clock("refine"):
                 scores = segmenter.refine(scores, tensor, place)
         with clock("labels"):
-            labels, confidence = segmenter.labels(scores, place, confidence="confidence" in pipeline.needs)
+            labels, confidence = segmenter.labels(scores, place, confidence="confidence" in wanted)
         clock.stages.update(segmenter.device_times)
         drops = pipeline.count_drops(frame.index)
         with clock("render"):
-            overlay, areas = render(pipeline, frame, labels, scores)
+            overlay, areas = render(pipeline, wanted, frame, labels, scores)
         t_overlay = time.monotonic_ns()
         result = Result(frame, labels, confidence, overlay, areas, clock.stages, t_overlay, drops)
         try:
@@ -90,13 +98,13 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
         finish()
 
 
-def render(pipeline: Pipeline, frame: Frame, labels: Any, scores: Any) -> tuple[Any, Any]:
-    """The overlay and the class areas of a frame, each None unless a sink needs it."""
+def render(pipeline: Pipeline, wanted: frozenset[str], frame: Frame, labels: Any, scores: Any) -> tuple[Any, Any]:
+    """The overlay and the class areas of a frame, each None unless it is wanted."""
     overlay = areas = None
-    if "areas" in pipeline.needs:
+    if "areas" in wanted:
         areas = pipeline.segmenter.areas(labels, scores)
         pipeline.area_sum = pipeline.area_sum + areas
-    if "overlay" in pipeline.needs:
+    if "overlay" in wanted:
         rolling = pipeline.recorder.rolling
         hud = None
         if pipeline.renderer.view.hud:

@@ -114,7 +114,8 @@ def open_pipeline(
     info = capture.info
     notify(describe_source(info, capture))
     sinks = open_sinks(config, info, segmenter, view)
-    needs = frozenset({"areas"} if config.stats else ()).union(*(sink.needs for sink in sinks))
+    reported = frozenset({"areas"} if config.stats else ())
+    needs = reported.union(*(sink.needs for sink in sinks))
     queue = LIVE_QUEUE if info.live else FILE_QUEUE
     painter: Painter = renderer
     if not isinstance(segmenter, Segmenter):
@@ -136,7 +137,7 @@ def open_pipeline(
             f"{backend.precision}, ready after {seconds:.1f} s"
         )
     noted = recorder(segmenter.stages)
-    pipeline = Pipeline(capture, segmenter, painter, None, needs, noted, warm_up_s=round(seconds, 3))  # type: ignore[arg-type]
+    pipeline = Pipeline(capture, segmenter, painter, None, needs, noted, reported, warm_up_s=round(seconds, 3))  # type: ignore[arg-type]
     pipeline.delivery = stack.enter_context(_finished(Delivery(sinks, queue, pipeline.recorder.add_written)))
     return pipeline, info
 

@@ -105,6 +105,27 @@ def test_results_hold_only_what_was_asked_for() -> None:
     assert result.confidence is not None and result.confidence.max() > 250
 
 
+class Listened(Keep):
+    """Asks for areas at every second frame only."""
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        return self.needs if len(self.results) % 2 else self.needs - {"areas", "confidence"}
+
+
+def test_nothing_is_made_while_nobody_listens_unless_the_report_holds_it() -> None:
+    pictures = [SCENE.render(index)[0] for index in range(4)]
+    sink = Listened("overlay areas confidence")
+    drive(MemorySource(pictures), sink, NullBackend(spec=SPEC))
+    assert [result.areas is None for result in sink.results] == [True, False, True, False]
+    assert [result.confidence is None for result in sink.results] == [True, False, True, False]
+    assert all(result.overlay is not None for result in sink.results)
+    pipeline = Pipeline(None, None, None, Delivery([sink], "wait", lambda frame, t: None), sink.needs)  # type: ignore[arg-type]
+    assert pipeline.wanted == {"overlay"}
+    pipeline.reported = frozenset({"areas"})
+    assert pipeline.wanted == {"overlay", "areas"}
+
+
 def test_the_overlay_is_the_blend_of_frame_and_class_colours() -> None:
     sink = Keep("overlay")
     picture, labels = SCENE.render(0)

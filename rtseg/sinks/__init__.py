@@ -27,6 +27,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 class Sink(Protocol):
     """Takes results. `needs` is a subset of NEEDS; `threaded` sinks get a thread and a bounded queue of their own.
 
+    A sink whose listeners come and go may have a property `wanted` beside it, the part of its needs that somebody asks
+    for now: it is read once per frame from the loop's thread, and a result lacks the rest (unless others asked for it).
     The arrays of a result may be reused after `write` returns and every reference to them is gone. On an exception
     `__exit__` still finishes what is finishable: a video stays playable, nothing half-written keeps its final name.
     """
