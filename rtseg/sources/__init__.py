@@ -44,7 +44,7 @@ class Source(Protocol):
 def source_kind(uri: str) -> tuple[str, str]:
     """The kind and target of an input string: `camera:0` -> ("camera", "0"), `clip.mp4` -> ("file", "clip.mp4")."""
     scheme, colon, rest = uri.partition(":")
-    if scheme in ("camera", "synthetic", "images", "file") and colon:
+    if scheme in ("camera", "synthetic", "images", "file", "ros") and colon:
         if scheme == "file":
             rest = rest.removeprefix("//")
             return ("images" if Path(rest).is_dir() else "file"), rest

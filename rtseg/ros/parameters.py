@@ -1,0 +1,118 @@
+"""The parameters of the segmentation node: one table, from which they are declared, checked and made into flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rtseg.config import DEFAULT_MODEL, RunConfig
+from rtseg.errors import ConfigError, nearest
+from rtseg.view import VIEWS
+
+__all__ = ["PARAMETERS", "Parameter", "check", "names", "run_config"]
+
+Value = str | float | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter's name, default (whose type is its type), description, and what is allowed.
+
+    `low` and `high` bound a number, `choices` a word; of a list, given as words with commas between, each word. `live`
+    parameters may be changed at any time, the others while the node is unconfigured.
+    """
+
+    name: str
+    default: Value
+    text: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+
+
+RELIABILITY = ("best_effort", "reliable")
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter("image", "image", "topic of the pictures; a name that ends in /compressed is a CompressedImage"),
+    Parameter("camera_info", "auto", "topic of the CameraInfo; auto: beside the image topic; none: not used"),
+    Parameter("image_reliability", "best_effort", "QoS of the image subscription", choices=RELIABILITY),
+    Parameter("image_depth", 1, "history depth of the image subscription; 1 is newest wins", 1, 1000),
+    Parameter("output_reliability", "reliable", "QoS of the outputs", choices=RELIABILITY),
+    Parameter("output_depth", 5, "history depth of the outputs", 1, 1000),
+    Parameter("model", DEFAULT_MODEL, "package name, folder, or ONNX file"),
+    Parameter("spec", "", "spec.json of an ONNX file that carries none"),
+    Parameter("backend", "auto", "auto, tensorrt, openvino, onnxruntime, torch or null"),
+    Parameter("device", "", "the backend's device, for example CPU or cuda:0; empty: its default"),
+    Parameter("precision", "", "fp32, bf16, fp16 or int8; empty: the backend's default"),
+    Parameter("threads", 0, "threads of the backend and of the kernels; 0: all", 0, 1024),
+    Parameter("depth", 1, "frames in flight in the backend; 1 has the lowest latency", 1, 16),
+    Parameter("size", "", "network input size HxW; empty: follows the picture's aspect ratio"),
+    Parameter("short_side", 0, "short side of the network input; 0: the model's", 0, 8192),
+    Parameter("fit", "letterbox", "how a picture is placed in size", choices=("letterbox", "stretch", "crop")),
+    Parameter("refine", "none", "none, crf, or crf:radius=3,iterations=2,…"),
+    Parameter("ignore_classes", "", "classes that cannot win, with commas between"),
+    Parameter("warm_up_size", "", "HxW of the pictures to come, so that the first one is as fast as the others"),
+    Parameter("mask_size", "input", "size of mask, confidence and camera_info", choices=("input", "network")),
+    Parameter("enabled", True, "whether pictures are processed", live=True),
+    Parameter("alpha", 0.5, "opacity of the classes in the overlay", 0.0, 1.0, live=True),
+    Parameter("visualize", "overlay", "what the overlay shows, with commas between", choices=VIEWS, live=True),
+    Parameter("hidden_classes", "", "classes that are drawn transparent, with commas between", live=True),
+    Parameter("legend", False, "names of the classes in sight, in the overlay", live=True),
+    Parameter("hud", False, "rate, latency and drops, in the overlay", live=True),
+    Parameter("palette", "", "camvid, cityscapes, voc, ade20k, coco-stuff, or a colors.txt; empty: the model's"),
+    Parameter("jpeg_quality", 80, "quality of overlay/compressed", 1, 100, live=True),
+    Parameter("diagnostics_period", 1.0, "seconds between two diagnostics", 0.1, 60.0),
+    Parameter("autostart", True, "configure and activate at once, without a lifecycle manager"),
+)
+BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
+LISTS = ("visualize", "hidden_classes", "ignore_classes", "drivable_classes", "ground_classes", "unseen_classes")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The words of a list parameter."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def check(name: str, value: Any) -> None:
+    """ConfigError unless `value` is allowed for parameter `name`; its type is the parameter's."""
+    parameter = BY_NAME[name]
+    if parameter.choices:
+        for word in names(value) if name in LISTS else (value,):
+            if word not in parameter.choices:
+                raise ConfigError(f"parameter {name} is '{word}': {nearest(word, parameter.choices)}")
+    low, high = parameter.low, parameter.high
+    if low is not None and high is not None and not low <= value <= high:
+        raise ConfigError(f"parameter {name} is {value}, expected {low} to {high}")
+
+
+def run_config(values: Mapping[str, Any]) -> RunConfig:
+    """What the parameters say of the network and of the overlay. Errors: ConfigError."""
+    for name in values:
+        check(name, values[name])
+    try:
+        return RunConfig(
+            input=f"ros:{values['image']}",
+            output=("null:",),
+            model=values["model"],
+            spec=values["spec"] or None,
+            backend=values["backend"],
+            device=values["device"] or None,
+            precision=values["precision"] or None,
+            threads=values["threads"] or None,
+            depth=values["depth"],
+            size=values["size"] or None,
+            short_side=values["short_side"] or None,
+            fit=values["fit"],
+            refine=values["refine"],
+            ignore_class=names(values["ignore_classes"]),
+            visualize=names(values["visualize"]) or ("overlay",),
+            hide_class=names(values["hidden_classes"]),
+            alpha=values["alpha"],
+            legend=values["legend"],
+            hud=values["hud"],
+            palette=values["palette"] or None,
+        )
+    except ConfigError as exc:
+        raise ConfigError(f"parameters of the node: {exc}") from exc
