@@ -107,7 +107,7 @@ def test_ros_reads_an_image_and_writes_the_same_bytes(array: Any) -> None:
     assert (message.encoding, message.is_bigendian) == ("bgr8" if array.ndim == 3 else "mono8", 0)
     assert (message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id) == (5, 7, "cam")
     assert bytes(message.data) == array.tobytes()
-    assert_ros_writes_the_same(message, data, padding=(38, 39))
+    assert_ros_writes_the_same(message, data)
     np.testing.assert_array_equal(picture(message), array if array.ndim == 3 else np.dstack([array] * 3))
 
 
@@ -118,7 +118,7 @@ def test_ros_reads_a_compressed_image_and_writes_the_same_bytes() -> None:
     assert message.format == "bgr8; png compressed bgr8"
     assert (message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id) == (5, 7, "cam")
     np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(message.data, np.uint8), -1), NOISE)
-    assert_ros_writes_the_same(message, data, padding=(49, 50, 51))
+    assert_ros_writes_the_same(message, data)
 
 
 def test_compressed_bytes_are_jpeg_of_the_quality_asked_for_or_lossless_png() -> None:
