@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rosbags.serde.errors import SerdeError
 
-from rtseg.errors import ConfigError, RtsegError
+from rtseg.errors import ConfigError, MissingExtra, RtsegError
 from rtseg.frame import Header, Image
 from rtseg.geometry import parse_size
 from rtseg.ros import messages
@@ -16,7 +17,7 @@ from rtseg.ros.diagnostics import Diagnostics
 from rtseg.ros.intake import Intake, Picture
 from rtseg.ros.loop import Loop
 from rtseg.ros.outputs import OUTPUTS, Outputs
-from rtseg.ros.parameters import LISTS, PARAMETERS, check, names, run_config
+from rtseg.ros.parameters import LISTS, PARAMETERS, check, names, navigation, run_config
 from rtseg.ros.publishing import ResultPublisher
 from rtseg.ros.rcl import (
     LabelInfo,
@@ -123,6 +124,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
                 self._subscriptions.append(
                     subscribe(self, topic, messages.CAMERA_INFO, profile, self._take_camera_info)
                 )
+            self._subscribe_to_transforms()
         except ValueError as exc:  # rclpy's errors of topic names
             log.error("%s", " ".join(str(exc).split()))
             self._unsubscribe()
@@ -167,7 +169,11 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         def sink(stages: Stages, view: View) -> ResultPublisher:
             self._view = view
             self._outputs = Outputs(
-                stages.spec, stages.fit, mask_size=values["mask_size"], jpeg_quality=values["jpeg_quality"]
+                stages.spec,
+                stages.fit,
+                mask_size=values["mask_size"],
+                jpeg_quality=values["jpeg_quality"],
+                navigation=navigation(values, stages.spec.classes),
             )
             made.append(ResultPublisher(topics, self._outputs))
             return made[0]
@@ -205,6 +211,23 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         self._intake = self._outputs = self._view = self._topics = None
         return ended
 
+    def _subscribe_to_transforms(self) -> None:
+        """Listen to tf where the camera's pose comes from there; without tf2_msgs there is none, which is logged."""
+        navigation = self._outputs.navigation if self._outputs else None
+        if navigation is None or navigation.pose is not None:
+            return
+        for topic, static in (("/tf", False), ("/tf_static", True)):
+
+            def take(data: bytes, *_: Any, static: bool = static) -> None:
+                self._decoded(messages.TF, data, partial(navigation.add_transforms, static=static))
+
+            try:
+                profile = qos("reliable", 100, latched=static)
+                self._subscriptions.append(subscribe(self, topic, messages.TF, profile, take))
+            except MissingExtra as exc:
+                log.warning("no camera pose from tf: %s", exc)
+                return
+
     def _unsubscribe(self) -> None:
         held, self._subscriptions = self._subscriptions, []
         for subscription in held:
@@ -238,14 +261,16 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         else:
             intake.skip(publisher, sequence)
 
-    def _take_camera_info(self, data: bytes, publisher: bytes, sequence: int | None, age_ns: int) -> None:
+    def _take_camera_info(self, data: bytes, *_: Any) -> None:
+        outputs = self._outputs
+        if outputs is not None:
+            self._decoded(messages.CAMERA_INFO, data, partial(setattr, outputs, "camera_info"))
+
+    def _decoded(self, kind: str, data: bytes, use: Callable[[Any], None]) -> None:
         try:
-            message = messages.decode(messages.CAMERA_INFO, data)
+            use(messages.decode(kind, data))
         except SerdeError as exc:
-            log.warning("the CameraInfo is left out: %s", exc)
-            return
-        if self._outputs is not None:
-            self._outputs.camera_info = message
+            log.warning("a message is left out: %s", exc)
 
     def _set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         """Refuse what does not fit, apply what may change while the node runs."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtseg.config import DEFAULT_MODEL, RunConfig
 from rtseg.errors import ConfigError, nearest
 from rtseg.view import VIEWS
 
-__all__ = ["PARAMETERS", "Parameter", "check", "names", "run_config"]
+if TYPE_CHECKING:
+    from rtseg.ros.navigation import Navigation
+
+__all__ = ["PARAMETERS", "Parameter", "check", "names", "navigation", "run_config"]
 
 Value = str | float | int | bool
 
@@ -63,11 +66,30 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("hud", False, "rate, latency and drops, in the overlay", live=True),
     Parameter("palette", "", "camvid, cityscapes, voc, ade20k, coco-stuff, or a colors.txt; empty: the model's"),
     Parameter("jpeg_quality", 80, "quality of overlay/compressed", 1, 100, live=True),
+    Parameter("robot_frame", "base_footprint", "frame on the ground in which free_space and obstacles are given"),
+    Parameter("camera_height", 0.0, "the camera's height above the ground, metres; 0: its pose comes from tf", 0, 1000),
+    Parameter("camera_tilt", 0.0, "downwards, radians, where camera_height is given", -1.6, 1.6),
+    Parameter("camera_x", 0.0, "forward of robot_frame, metres", -1000, 1000),
+    Parameter("camera_y", 0.0, "to the left, metres", -1000, 1000),
+    Parameter("camera_yaw", 0.0, "to the left, radians", -3.2, 3.2),
+    Parameter("camera_roll", 0.0, "clockwise as seen from behind, radians", -3.2, 3.2),
+    Parameter("drivable_classes", "auto", "classes that are free space, with commas between; auto: road and the like"),
+    Parameter("flat_classes", "auto", "classes that lie flat and are not free; auto: pavement and the like"),
+    Parameter("unseen_classes", "auto", "classes that say nothing of the ground; auto: sky"),
+    Parameter("grid_resolution", 0.1, "size of a cell, metres", 0.001, 100),
+    Parameter("grid_near", 0.0, "where the grid begins, forward of robot_frame, metres", -1000, 1000),
+    Parameter("grid_length", 20.0, "length of the grid, metres", 0.01, 1000),
+    Parameter("grid_half_width", 10.0, "half the width of the grid, metres", 0.01, 1000),
+    Parameter("range_max", 20.0, "farthest distance that is believed, metres", 0.01, 1000),
+    Parameter("range_min", 0.0, "nearest distance that is believed, metres", 0, 1000),
+    Parameter("scan_angle", 1.5707963, "the scan goes from minus this to this, radians", 0.01, 3.1415927),
+    Parameter("scan_increment", 0.008726646, "angle of a sector, radians", 0.0001, 1),
+    Parameter("scan_flat", False, "whether the end of drivable ground counts as an obstacle in the scan"),
     Parameter("diagnostics_period", 1.0, "seconds between two diagnostics", 0.1, 60.0),
     Parameter("autostart", True, "configure and activate at once, without a lifecycle manager"),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
-LISTS = ("visualize", "hidden_classes", "ignore_classes", "drivable_classes", "ground_classes", "unseen_classes")
+LISTS = ("visualize", "hidden_classes", "ignore_classes", "drivable_classes", "flat_classes", "unseen_classes")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -85,6 +107,39 @@ def check(name: str, value: Any) -> None:
     low, high = parameter.low, parameter.high
     if low is not None and high is not None and not low <= value <= high:
         raise ConfigError(f"parameter {name} is {value}, expected {low} to {high}")
+
+
+def navigation(values: Mapping[str, Any], classes: Sequence[str]) -> Navigation | None:
+    """What the parameters say of free space and obstacles; None for a model without drivable classes.
+
+    Errors: ConfigError, also for names that are no classes.
+    """
+    from rtseg.ros.camera import Pose
+    from rtseg.ros.ground import GridSettings, ScanSettings, roles
+    from rtseg.ros.navigation import Navigation, usual
+
+    chosen = {}
+    for part in ("drivable", "flat", "unseen"):
+        text = values[f"{part}_classes"]
+        chosen[part] = usual(part, classes) if text == "auto" else names(text)
+    if not chosen["drivable"]:
+        return None
+    pose = None
+    if values["camera_height"]:
+        pose = Pose.mounted(
+            values["camera_height"], values["camera_tilt"], x=values["camera_x"], y=values["camera_y"],
+            yaw=values["camera_yaw"], roll=values["camera_roll"],
+        )  # fmt: skip
+    grid = GridSettings(
+        resolution=values["grid_resolution"], near=values["grid_near"], length=values["grid_length"],
+        half_width=values["grid_half_width"], max_range=values["range_max"],
+    )  # fmt: skip
+    scan = ScanSettings(
+        angle_min=-values["scan_angle"], angle_max=values["scan_angle"], increment=values["scan_increment"],
+        range_min=values["range_min"], range_max=values["range_max"], flat=values["scan_flat"],
+    )  # fmt: skip
+    table = roles(classes, chosen["drivable"], chosen["flat"], chosen["unseen"])
+    return Navigation(table, robot_frame=values["robot_frame"], pose=pose, grid=grid, scan=scan)
 
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:

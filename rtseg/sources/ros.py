@@ -23,7 +23,7 @@ class RosSource:
 
     Messages that are lost, on the way or because newer ones came, are gaps in `Frame.index`; those that are no picture
     are logged and left out. `reliability` is "best_effort", which matches every publisher, or "reliable"; `depth` is
-    the history. Errors: MissingExtra without rclpy; ConfigError for an option, SourceError for a name that does not fit.
+    the history. Errors: MissingExtra without rclpy; ConfigError for an option, SourceError for a bad name.
     """
 
     reconnects = 0
