@@ -72,6 +72,8 @@ SOURCE_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--low-latency", yes_or_no, "yes|no", "keep a stream from buffering (default: yes)"),
     ("--reconnect", count_or("forever"), "N|forever", "how often to open a lost stream or camera again, in a row"),
     ("--backoff-limit", float, "SECONDS", "longest wait between two attempts to reconnect to a stream (default: 30)"),
+    ("--input-reliability", str, "best_effort|reliable", "QoS of a ROS topic that is read (default: best_effort)"),
+    ("--input-history", int, "N", "messages of a ROS topic that may wait (default: 1, the newest)"),
 )
 SINK_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--codec", str, "NAME", "video codec of the output, for example h264, hevc, vp9"),
@@ -80,8 +82,13 @@ SINK_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--preset", str, "NAME", "speed preset of the encoder (default for H.264: ultrafast)"),
     ("--output-rate", float, "FPS", "a fixed frame rate instead of the input's timestamps"),
     ("--quality", int, "N", "JPEG quality of image outputs, 1 to 100"),
+    ("--output-reliability", str, "best_effort|reliable", "QoS of ROS topics that are published (default: reliable)"),
+    ("--output-history", int, "N", "messages of a published ROS topic that may wait (default: 5)"),
 )
-RENAMED = {"input_rate": "rate", "input_size": "size", "output_rate": "rate"}
+RENAMED = {
+    "input_rate": "rate", "input_size": "size", "input_reliability": "reliability", "input_history": "depth",
+    "output_rate": "rate", "output_reliability": "reliability", "output_history": "depth",
+}  # fmt: skip
 SPEC_FIELDS = (
     "mean", "std", "scale", "channels", "layout", "output_name", "output_kind", "output_layout", "multiple",
 )  # fmt: skip
