@@ -72,6 +72,7 @@ class Talk:
     def __init__(self, peer: Peer, topic: str = TOPIC, node: str = NODE) -> None:
         self.peer, self.topic, self.node = peer, topic, node
         self.kind = messages.IMAGE
+        self._came: dict[str, list[dict[str, Any]]] = {}
 
     def offer(self, kind: str = messages.IMAGE, reliability: str = "reliable", **qos: Any) -> None:
         """Publish the node's pictures from now on."""
@@ -89,16 +90,19 @@ class Talk:
         """Publish a message's bytes."""
         self.peer.call("publish", topic=topic or self.topic, data=base64.b64encode(data).decode())
 
-    def count(self, output: str) -> int:
-        """How many messages of an output came so far."""
-        return len(self.peer.call("received", topic=f"{self.node}/{output}", count=0))
+    def came(self, output: str, count: int = 0, seconds: float = LIMIT) -> list[dict[str, Any]]:
+        """What the peer noted of each message of an output, once there are `count` or the time is over."""
+        known = self._came.setdefault(output, [])
+        topic = f"{self.node}/{output}"
+        known += self.peer.call("received", topic=topic, count=count, first=len(known), seconds=seconds)
+        return known
 
     def await_first(self, output: str = "mask", data: bytes | None = None) -> None:
         """Send pictures until the node, having found its listener, answers each of them."""
-        before, data = self.count(output), data or frame_message(0)
+        before, data = len(self.came(output)), data or frame_message(0)
         for _ in range(TRIES):
             self.send(data)
-            if len(self.peer.call("received", topic=f"{self.node}/{output}", count=before + 1, seconds=0.2)) > before:
+            if len(self.came(output, before + 1, 0.2)) > before:
                 break
         else:
             raise AssertionError(f"no {output} after {TRIES} pictures")
@@ -107,7 +111,7 @@ class Talk:
     def answers(self, data: bytes, output: str = "mask", kind: str = messages.IMAGE) -> Any:
         """What the node makes of a message, decoded: the next message of an output with its stamp."""
         stamp = messages.stamp_ns(messages.decode(self.kind, data))
-        before = self.count(output)
+        before = len(self.came(output))
         self.send(data)
         return self.next(output, kind, before, stamp)
 
@@ -115,7 +119,7 @@ class Talk:
         """The first message of an output after `before` of them, decoded; with `stamp`, the first that has it."""
         topic = f"{self.node}/{output}"
         while True:
-            found = self.peer.call("received", topic=topic, count=before + 1)
+            found = self.came(output, before + 1)
             assert len(found) > before, f"no {output} came"
             if stamp is None or found[before]["stamp_ns"] == stamp:
                 return self.peer.message(topic, kind, before - len(found))
@@ -123,7 +127,7 @@ class Talk:
 
     def diagnostics(self, enough: Callable[[dict[str, str]], bool] = lambda _: True) -> dict[str, str]:
         """The values of the next diagnostics of which `enough` holds, with `level` and `message`."""
-        before = self.count("diagnostics")
+        before = len(self.came("diagnostics"))
         values: dict[str, str] = {}
         for index in range(before, before + int(LIMIT * 5)):
             found = self.next("diagnostics", messages.DIAGNOSTICS, index)

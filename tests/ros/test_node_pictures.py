@@ -70,7 +70,7 @@ def test_every_encoding_gives_the_labels_of_its_picture(talk: Talk, segmenter: S
 
 @pytest.mark.parametrize("name", ["jpeg", "png"])
 def test_compressed_pictures(small: Talk, segmenter: Segmenter, name: str) -> None:
-    image = cv2.resize(pixels(5, 4, 18).reshape(4, 6, 3), (48, 32), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(pixels(5, 4, 6).reshape(4, 6, 3), (48, 32), interpolation=cv2.INTER_CUBIC)
     header = Header("", 77_000_000_123, "left", 0)
     data = compressed_bytes(image, header, format=name)  # type: ignore[arg-type]
     mask = small.answers(data)
