@@ -82,6 +82,7 @@ class Talk:
 
     def listen(self, output: str, kind: str = messages.IMAGE, keep: int = 4, **qos: Any) -> None:
         """Subscribe to one of the node's outputs."""
+        self._came[output] = []
         qos = {"reliability": "reliable", "depth": 50, **qos}
         self.peer.call("subscribe", topic=f"{self.node}/{output}", kind=kind, keep=keep, **qos)
         assert self.peer.call("wait_publishers", topic=f"{self.node}/{output}") == 1
@@ -97,20 +98,27 @@ class Talk:
         known += self.peer.call("received", topic=topic, count=count, first=len(known), seconds=seconds)
         return known
 
-    def await_first(self, output: str = "mask", data: bytes | None = None) -> None:
-        """Send pictures until the node, having found its listener, answers each of them."""
+    def await_first(
+        self, output: str = "mask", data: bytes | None = None, *, kind: str = messages.IMAGE, **beside: bytes
+    ) -> None:
+        """Send pictures until the node, having found its listener, answers each of them.
+
+        `beside` are messages that are sent before each picture, by topic.
+        """
         before, data = len(self.came(output)), data or frame_message(0)
         for _ in range(TRIES):
+            for topic, message in beside.items():
+                self.send(message, topic)
             self.send(data)
             if len(self.came(output, before + 1, 0.2)) > before:
                 break
         else:
             raise AssertionError(f"no {output} after {TRIES} pictures")
-        self.answers(data, output)
+        self.answers(data, output, kind)
 
     def answers(self, data: bytes, output: str = "mask", kind: str = messages.IMAGE) -> Any:
-        """What the node makes of a message, decoded: the next message of an output with its stamp."""
-        stamp = messages.stamp_ns(messages.decode(self.kind, data))
+        """What the node makes of a message, decoded: the next message of an output with its stamp, if it has one."""
+        stamp = None if kind == messages.AREAS else messages.stamp_ns(messages.decode(self.kind, data))
         before = len(self.came(output))
         self.send(data)
         return self.next(output, kind, before, stamp)

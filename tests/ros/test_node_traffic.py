@@ -62,7 +62,6 @@ def test_nothing_is_computed_until_somebody_listens_and_that_is_no_drop(talk: Ta
 
 
 def test_500_frames_in_order(talk: Talk) -> None:
-    talk._came.pop("mask", None)
     talk.listen("mask", depth=600)
     talk.await_first()
     before, first = quiet(talk), len(talk.came("mask"))
@@ -111,7 +110,6 @@ BAD = {
 
 
 def test_damaged_messages_are_counted_by_kind_and_logged_once(talk: Talk, node: Process) -> None:
-    talk._came.pop("mask", None)
     talk.peer.call("close", topic="/segmentation/mask")
     talk.listen("mask")
     talk.await_first()
