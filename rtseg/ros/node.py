@@ -200,7 +200,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         loop, self._loop = self._loop, None
         ended = loop is None or loop.end()
         if not ended:
-            log.error("the loop did not end in time: its network does not answer")
+            log.error("the loop did not end in time: its network does not load or does not answer")
         held, self._held = self._held, []
         for item in held:
             item.destroy()
