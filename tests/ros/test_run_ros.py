@@ -61,7 +61,7 @@ def test_a_clip_becomes_topics(domain: Domain) -> None:
     assert np.diff([each["stamp_ns"] for each in records]).min() > 0
     overlay = talk.next("overlay", messages.IMAGE, 0)
     assert (overlay.height, overlay.width, overlay.encoding) == (48, 64, "bgr8")
-    assert run.stop(signal.SIGINT) == 130
+    assert run.stop(signal.SIGINT) == 130, run.written()
     assert not any("Traceback" in line for line in run.stderr)
 
 
