@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rtseg.config import DEFAULT_MODEL, RunConfig
 from rtseg.errors import ConfigError, nearest
 from rtseg.view import VIEWS
 
 if TYPE_CHECKING:
+    from rtseg.config import RunConfig
     from rtseg.ros.navigation import Navigation
 
 __all__ = ["PARAMETERS", "Parameter", "check", "names", "navigation", "run_config"]
@@ -44,7 +44,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("image_depth", 1, "history depth of the image subscription; 1 is newest wins", 1, 1000),
     Parameter("output_reliability", "reliable", "QoS of the outputs", choices=RELIABILITY),
     Parameter("output_depth", 5, "history depth of the outputs", 1, 1000),
-    Parameter("model", DEFAULT_MODEL, "package name, folder, or ONNX file"),
+    Parameter("model", "", "package name, folder, or ONNX file; empty: the default model of rtseg run"),
     Parameter("spec", "", "spec.json of an ONNX file that carries none"),
     Parameter("backend", "auto", "auto, tensorrt, openvino, onnxruntime, torch or null"),
     Parameter("device", "", "the backend's device, for example CPU or cuda:0; empty: its default"),
@@ -144,13 +144,15 @@ def navigation(values: Mapping[str, Any], classes: Sequence[str]) -> Navigation 
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:
     """What the parameters say of the network and of the overlay. Errors: ConfigError."""
+    from rtseg.config import DEFAULT_MODEL, RunConfig
+
     for name in values:
         check(name, values[name])
     try:
         return RunConfig(
             input=f"ros:{values['image']}",
             output=("null:",),
-            model=values["model"],
+            model=values["model"] or DEFAULT_MODEL,
             spec=values["spec"] or None,
             backend=values["backend"],
             device=values["device"] or None,
