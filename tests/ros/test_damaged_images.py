@@ -106,6 +106,13 @@ def test_a_png_of_sound_chunks_that_is_no_picture_is_refused() -> None:
     assert caught.value.kind == "damaged picture"
 
 
+def test_a_compressed_mosaic_too_small_to_make_colours_of_is_refused() -> None:
+    content = encoded(np.full((2, 8), 9, np.uint8))
+    assert compressed_picture(compressed(content, "mono8; png compressed ")).shape == (2, 8, 3)
+    with pytest.raises(BadMessage, match="cannot be decoded"):
+        compressed_picture(compressed(content, "bayer_rggb8; png compressed "))
+
+
 WHOLE = {
     messages.IMAGE: (
         image_bytes(NOISE, HEADER),

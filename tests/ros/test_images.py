@@ -13,6 +13,7 @@ from rtseg.errors import ConfigError
 from rtseg.frame import Header
 from rtseg.ros import messages
 from rtseg.ros.images import (
+    BadMessage,
     compressed_bytes,
     compressed_picture,
     decode_picture,
@@ -138,3 +139,19 @@ def test_exif_does_not_turn_a_picture_away_from_its_calibration() -> None:
     turned = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (64, 48, 3)
     assert compressed_picture(compressed(turned, "jpeg")).shape == (48, 64, 3)
+
+
+def test_a_jpeg_may_be_progressive_have_fill_bytes_and_its_tables_first() -> None:
+    plain = encoded(SMOOTH, ".jpg")
+    expected = compressed_picture(compressed(plain, "jpeg"))
+    progressive = bytes(cv2.imencode(".jpg", SMOOTH, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1])
+    assert b"\xff\xc2" in progressive
+    np.testing.assert_array_equal(compressed_picture(compressed(progressive, "jpeg")), expected)
+    frame, tables, scan = (plain.index(marker) for marker in (b"\xff\xc0", b"\xff\xc4", b"\xff\xda"))
+    assert frame < tables < scan
+    reordered = plain[:frame] + b"\xff" + plain[tables:scan] + plain[frame:tables] + plain[scan:]
+    np.testing.assert_array_equal(compressed_picture(compressed(reordered, "jpeg")), expected)
+    head = reordered.index(b"\xff\xc0") + 5
+    large = reordered[:head] + struct.pack(">HH", 20_000, 30_000) + reordered[head + 4 :]
+    with pytest.raises(BadMessage, match="claims 20000x30000 pixels"):
+        compressed_picture(compressed(large, "jpeg"))
