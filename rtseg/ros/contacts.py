@@ -1,9 +1,11 @@
 """Where obstacles touch the ground: the boundaries of a label map that have a place on flat ground.
 
 What stands upright is seen along lines that run to the nadir, the pixel straight below the camera. So an obstacle's
-contact is where, on the way to the nadir, an obstacle pixel is followed by ground. The two of a pixel's eight
-neighbours that enclose that direction must both be free of obstacles: with one alone, each step of a jagged upright
-edge would count as a contact far behind the thing. At the border of the picture an obstacle is at least that near.
+contact is where, on the way to the nadir, an obstacle pixel is followed by ground. Of a pixel's eight neighbours two
+enclose that direction, and both must be free of obstacles: with the nearest alone, each step of a jagged upright edge
+would count as a contact far behind the thing. Where only the other one is not free, what is some pixels farther on
+beside it decides: an upright edge is still there, the foot of a slanted wall is not. At the border of the picture an
+obstacle is at least that near.
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ UNKNOWN, DRIVABLE, FLAT, OBSTACLE = 0, 1, 2, 3
 """What a class is to a robot: nothing known, ground to drive on, other flat ground, what stands up."""
 BLOCK = 8
 """Side, in pixels, of the squares that share one direction to the nadir."""
+OUTSIDE = 4
 NOWHERE = 255
 """The direction of a square that sees no ground within reach."""
+AHEAD = 6
+"""Pixels farther on that tell a slanted wall's foot from an upright edge."""
 FIELDS = 9
 """Numbers of a contact: four corners of its ground (near left, near right, far left, far right), and its kind."""
 
@@ -42,7 +47,7 @@ class Finder:
         self._rotation = pose.rotation.astype(np.float64).reshape(-1)
         self._position = pose.position.astype(np.float64)
         self._reach = reach
-        self._ways = ways(lens, pose, reach + math.hypot(*pose.position[:2].tolist()))
+        self._ways, self._probes = ways(lens, pose, reach + math.hypot(*pose.position[:2].tolist()))
         rows = np.flatnonzero((self._ways != NOWHERE).any(axis=1))
         self._first = int(rows[0]) * BLOCK if rows.size else 0
         self._last = min((int(rows[-1]) + 1) * BLOCK, lens.size[0]) if rows.size else 0
@@ -55,18 +60,19 @@ class Finder:
         """
         while True:
             count = search(
-                labels.reshape(-1), *self._size, roles, self._ways.reshape(-1), self._ways.shape[1], self._rays,
-                self._rotation, self._position, self._reach, self._first, self._last, self._out.reshape(-1),
+                labels.reshape(-1), *self._size, roles, self._ways.reshape(-1), self._probes, self._ways.shape[1],
+                self._rays, self._rotation, self._position, self._reach, self._first, self._last, self._out.reshape(-1),
             )  # fmt: skip
             if count <= len(self._out):
                 return self._out[:count]
             self._out = np.empty((count * 5 // 4, FIELDS), np.float32)
 
 
-def ways(lens: Lens, pose: Pose, reach: float) -> NDArray[np.uint8]:
-    """For each square of pixels its direction to the nadir in sixteenths of a turn, from right by way of down.
+def ways(lens: Lens, pose: Pose, reach: float) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+    """For each square of pixels its direction to the nadir, and the step (rows, columns) of AHEAD pixels that way.
 
-    NOWHERE for squares without ground nearer to the camera than `reach` metres.
+    Directions are in sixteenths of a turn, from right by way of down; NOWHERE for squares without ground nearer to the
+    camera than `reach` metres.
     """
     height, width = lens.size
     across, down = (np.minimum(np.arange(-(-side // BLOCK) + 1) * BLOCK, side - 1) for side in (width, height))
@@ -82,11 +88,11 @@ def ways(lens: Lens, pose: Pose, reach: float) -> NDArray[np.uint8]:
     lower = rays / np.linalg.norm(rays, axis=1, keepdims=True) - 1e-3 * pose.rotation[2]
     step = lens.pixels(lower) - lens.pixels(rays)
     turn = np.floor(np.arctan2(step[:, 1], step[:, 0]) * (8 / np.pi)) % 16
-    turn = turn.reshape(ground.shape)
-    result: NDArray[np.uint8] = np.where((ground > 0) & np.isfinite(turn), np.nan_to_num(turn), NOWHERE).astype(
-        np.uint8
-    )
-    return result
+    known = (ground > 0) & np.isfinite(turn).reshape(ground.shape)
+    found = np.where(known, np.nan_to_num(turn).reshape(ground.shape), NOWHERE).astype(np.uint8)
+    with np.errstate(invalid="ignore"):
+        probes = np.nan_to_num(np.round(AHEAD * step / np.linalg.norm(step, axis=1, keepdims=True)))
+    return found, probes[:, ::-1].astype(np.int8).reshape(-1)
 
 
 @jit
@@ -96,6 +102,18 @@ def shift(direction: int) -> tuple[int, int]:
     row = 0 if direction % 4 == 0 else (1 if direction < 4 else -1)
     column = 0 if direction % 4 == 2 else (-1 if 2 < direction < 6 else 1)
     return row, column
+
+
+@jit
+def neighbour(
+    labels: Labels, height: int, width: int, roles: NDArray[np.uint8], row: int, column: int, direction: int
+) -> int:
+    """What the class of a neighbour is to the robot; OUTSIDE at the border of the picture."""
+    down, right = shift(direction)
+    row, column = row + down, column + right
+    if 0 <= row < height and 0 <= column < width:
+        return int(roles[labels[row * width + column]])
+    return OUTSIDE
 
 
 @jit
@@ -121,9 +139,9 @@ def land(
 
 @jit
 def search(
-    labels: Labels, height: int, width: int, roles: NDArray[np.uint8], ways_: NDArray[np.uint8], across: int,
-    rays: NDArray[np.float32], rotation: Floats, position: Floats, reach: float, first: int, last: int,
-    out: NDArray[np.float32],
+    labels: Labels, height: int, width: int, roles: NDArray[np.uint8], ways_: NDArray[np.uint8],
+    probes: NDArray[np.int8], across: int, rays: NDArray[np.float32], rotation: Floats, position: Floats, reach: float,
+    first: int, last: int, out: NDArray[np.float32],
 ) -> int:  # fmt: skip
     """Write the contacts of rows `first` to `last` to `out` as far as they fit; returns how many there are."""
     count, room = 0, out.size // 9
@@ -132,31 +150,34 @@ def search(
             role = roles[labels[row * width + column]]
             if role < 2:
                 continue
-            way = ways_[row // 8 * across + column // 8]
+            square = row // 8 * across + column // 8
+            way = ways_[square]
             if way == 255:
                 continue
-            nearest = (way + 1) // 2
-            other = nearest + 1 if way % 2 == 0 else nearest - 1
-            down, right = shift(nearest)
-            to_row, to_column = row + down, column + right
-            border = not (0 <= to_row < height and 0 <= to_column < width)
-            if not border:
-                below = roles[labels[to_row * width + to_column]]
-                if below == 0 or below >= role:
+            # `near` is the step nearest to the direction, `other` the one on its other side.
+            near = (way + 1) // 2
+            other = near + 1 if way % 2 == 0 else near - 1
+            ahead = neighbour(labels, height, width, roles, row, column, near)
+            beside = neighbour(labels, height, width, roles, row, column, other)
+            if ahead != OUTSIDE:
+                if ahead == 0 or ahead >= role:
                     continue
-                down, right = shift(other)
-                by_row, by_column = row + down, column + right
-                inside = 0 <= by_row < height and 0 <= by_column < width
-                if inside and roles[labels[by_row * width + by_column]] >= role:
-                    continue
+                if OUTSIDE > beside >= role:
+                    (down, right), (down2, right2) = shift(near), shift(other)
+                    by_row = row + probes[square * 2] + down2 - down
+                    by_column = column + probes[square * 2 + 1] + right2 - right
+                    inside = 0 <= by_row < height and 0 <= by_column < width
+                    if inside and roles[labels[by_row * width + by_column]] >= role:
+                        continue
             elif role != 3:
                 continue
             # Half a pixel towards the nadir, half a pixel to each side; at a border from the neighbours within.
             here, a, b = row * width + column, 0.5, 0.5
-            if border:
-                down, right = shift(nearest + 4)
-                to_row, to_column, a = row + down, column + right, -0.5
-            down, right = shift(nearest + 6)
+            down, right = shift(near)
+            if ahead == OUTSIDE:
+                down, right, a = -down, -right, -0.5
+            to_row, to_column = row + down, column + right
+            down, right = shift(near + 6)
             side_row, side_column = row + down, column + right
             if not (0 <= side_row < height and 0 <= side_column < width):
                 side_row, side_column, b = row - down, column - right, -0.5

@@ -140,7 +140,7 @@ class GroundView:
         self._unseen = self._cells < 0
         values = np.array([-1, 0, self.grid_settings.flat, -1], np.int8)
         self._values = values[roles]
-        self._sectors, self._samples = self._bearings()
+        self._sectors, self._samples, self._open = self._bearings()
 
     def contacts(self, labels: Labels) -> Contacts:
         """Where obstacles touch the ground and where drivable ground ends; valid until the next call."""
@@ -170,8 +170,8 @@ class GroundView:
     def scan(self, labels: Labels, contacts: Contacts | None = None) -> NDArray[np.float32]:
         """The distance of the nearest contact per sector from the robot's origin, float32, in metres.
 
-        As REP 117 has it: +inf where only ground is seen, NaN where no ground is in view or labels leave it open, -inf
-        for what is nearer than `range_min`.
+        As REP 117 has it: +inf where only ground is seen out to `range_max`, NaN where less is in view or labels leave
+        it open, -inf for what is nearer than `range_min`.
         """
         contacts = self.contacts(labels) if contacts is None else contacts
         settings = self.scan_settings
@@ -179,8 +179,7 @@ class GroundView:
         kind = FLAT if settings.flat else OBSTACLE
         sectors(contacts.reshape(-1), ranges, settings.angle_min, settings.increment, settings.range_max, kind)
         seen = self.roles[labels.reshape(-1)[self._samples]]
-        open_ = np.zeros(settings.count, bool)
-        open_[self._sectors] = True
+        open_ = self._open.copy()
         doubt = (seen == UNKNOWN) | (seen >= kind)
         open_[self._sectors[doubt]] = False
         ranges[np.isinf(ranges) & ~open_] = np.nan
@@ -194,16 +193,20 @@ class GroundView:
         numbers[np.hypot(points[:, 0], points[:, 1]) > reach] = -1
         return numbers
 
-    def _bearings(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """The sectors and pixels of the ground in view, sampled along the middle of each sector."""
+    def _bearings(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
+        """Sectors and pixels of the ground in view along the middle of each sector, and which sectors may be clear.
+
+        Those are the ones whose ground, where it once has come into view, stays there to the end.
+        """
         settings = self.scan_settings
         angles = settings.angle_min + settings.increment * np.arange(settings.count)
         distances = (np.arange(RADIAL) + 0.5) * (settings.range_max / RADIAL)
         points = np.stack([np.outer(np.cos(angles), distances), np.outer(np.sin(angles), distances)], axis=-1)
-        numbers = self._seen(points.reshape(-1, 2), settings.range_max)
-        numbers[np.tile(distances < settings.range_min, settings.count)] = -1
+        numbers = self._seen(points.reshape(-1, 2), settings.range_max).reshape(settings.count, RADIAL)
+        numbers[:, distances < settings.range_min] = -1
         found = numbers >= 0
-        return np.repeat(np.arange(settings.count, dtype=np.int32), RADIAL)[found], numbers[found]
+        clear = found[:, -1] & (np.count_nonzero(found[:, 1:] != found[:, :-1], axis=1) <= 1)
+        return np.nonzero(found)[0].astype(np.int32), numbers[found], clear
 
 
 def cell_centres(settings: GridSettings) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
@@ -128,13 +128,13 @@ class Process:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self.child.stdin is not None
+        with suppress(BrokenPipeError):
+            self.child.stdin.close()  # which ends a peer
         try:
-            with self.child.stdin:  # whose end is a peer's end
-                pass
             if self.child.poll() is None and not self._ends_by_itself():
                 self.child.terminate()
             self.child.wait(10)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
+        except subprocess.TimeoutExpired:
             self.child.kill()
             self.child.wait()
         for reader in self._readers:
