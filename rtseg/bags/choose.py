@@ -23,7 +23,8 @@ def choose(bag: Bag, names: Sequence[str]) -> tuple[str, ...]:
             f"{bag.path} has {len(pictures)} image topics: choose by '{bag.path}#{next(iter(pictures))}', several "
             f"separated by commas: {_list([topic for topic in bag.topics if _is_picture(topic)])}"
         )
-    raise SourceError(f"{bag.path} has no topic of {IMAGE} or {COMPRESSED_IMAGE}: {_list(bag.topics)}")
+    found = _list(bag.topics) if bag.topics else bag.warning or "it has no topics"
+    raise SourceError(f"{bag.path} has no topic of {IMAGE} or {COMPRESSED_IMAGE}: {found}")
 
 
 def _named(bag: Bag, name: str) -> str:
@@ -47,7 +48,5 @@ def _is_picture(topic: Topic) -> bool:
 
 def _list(topics: Sequence[Topic]) -> str:
     """Names, types and counts."""
-    if not topics:
-        return "it has no topics"
     shown = [f"{topic.name} ({topic.kind or 'no type'}, {topic.count})" for topic in topics[:40]]
     return ", ".join(shown + (["…"] if len(topics) > 40 else []))

@@ -30,6 +30,7 @@ class McapBag:
         self.path, self._files = path, files
         self._open: tuple[int, BinaryIO] | None = None
         self._damaged: set[tuple[int, int]] = set()
+        self._ended = False
         self._indexes: list[Index] = []
         try:
             self._indexes = [index_of(name, self._file(number)) for number, name in enumerate(files)]
@@ -44,11 +45,11 @@ class McapBag:
 
     @property
     def warning(self) -> str | None:
-        """What could not be read so far."""
+        """What could not be read so far: where a file breaks off counts once the messages came to that."""
         problems = [
             f"{path}: {index.problem}"
             for path, index in zip(self._files, self._indexes, strict=True)
-            if index.problem is not None
+            if index.problem is not None and (self._ended or not self.topics)
         ]
         damaged = len(self._damaged) + sum(index.damaged for index in self._indexes)
         if damaged:
@@ -68,6 +69,7 @@ class McapBag:
                     heapq.heappush(waiting, entry)
         while waiting:
             yield heapq.heappop(waiting)[-1]
+        self._ended = self._ended or end is None or end > self.end_ns
 
     def _blocks(
         self, names: Collection[str] | None, start: int | None, end: int | None

@@ -71,7 +71,8 @@ class RosBag:
                 with _foreign(self.path, self._advice):
                     connection, last, data = next(found, (None, last, b""))
             except SourceError as exc:
-                self.warning = f"{self.path} breaks off after {(last - self.start_ns) / 1e9:.2f} s: {exc}"
+                reason = str(exc).removeprefix(f"{self.path} cannot be read: ")
+                self.warning = f"{self.path} breaks off after {(last - self.start_ns) / 1e9:.2f} s: {reason}"
                 return
             if connection is None:
                 return

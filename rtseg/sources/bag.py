@@ -132,7 +132,7 @@ class BagSource:
             raise SourceError(f"{self._path}: there is no message of {topics}{part}")
         if self.skipped:
             self.info.details["skipped"] = dict(self.skipped)
-        if bag.warning is not None and (self._end is None or self._end > length or "damaged" in bag.warning):
+        if bag.warning is not None:
             self.warning = self.info.details["warning"] = bag.warning
         self.info.details["complete"] = True
 

@@ -14,14 +14,13 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.store import Typestore
 
 from rtseg.frame import Header, Image
 from rtseg.ros import messages
 from rtseg.ros.images import compressed_bytes, image_bytes
 from rtseg.sources.synthetic import SyntheticSource
 
-__all__ = ["START", "Record", "drive", "mcap_bytes", "pictures", "write_mcap", "write_ros1", "write_rosbag2"]
+__all__ = ["START", "Record", "drive", "mcap_bytes", "pictures", "ros1", "write_mcap", "write_ros1", "write_rosbag2"]
 
 START = 1_700_000_000_000_000_000
 """Log time of the first message, nanoseconds."""
@@ -165,10 +164,10 @@ def write_ros1(path: Path, records: Sequence[Record]) -> Path:
             if record.encoding == "cdr":
                 if record.topic not in connections:
                     connections[record.topic] = writer.add_connection(record.topic, record.kind, typestore=store)
-                writer.write(connections[record.topic], record.log_time, ros1(store, record))
+                writer.write(connections[record.topic], record.log_time, ros1(record))
     return path
 
 
-def ros1(store: Typestore, record: Record) -> bytes:
+def ros1(record: Record) -> bytes:
     """A record's message as ROS 1 writes it."""
-    return bytes(store.cdr_to_ros1(record.data, record.kind))
+    return bytes(messages.types().cdr_to_ros1(record.data, record.kind))
