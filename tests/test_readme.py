@@ -21,7 +21,9 @@ BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in block.splitlines()]
 RTSEG = [words[1:] for words in COMMANDS if words[:1] == ["rtseg"]]
 # A camera, a stream, a robot or a screen is not at hand everywhere, and training takes an hour.
-ELSEWHERE = ("camera:0", "rtsp://camera/stream", "configs/camera-window.yaml", "CAMVID", "runs/unet-fast0/best.pt", "ros")
+ELSEWHERE = (
+    "camera:0", "rtsp://camera/stream", "configs/camera-window.yaml", "CAMVID", "runs/unet-fast0/best.pt", "ros",
+)  # fmt: skip
 
 
 def test_there_are_commands() -> None:
