@@ -77,8 +77,9 @@ def test_a_killed_peer_leaves_no_shared_memory(domain: Domain) -> None:
     mapped = Path(f"/proc/{peer.child.pid}/maps").read_text().split()
     files = [Path(name) for name in mapped if name.startswith("/dev/shm/fastdds")]
     assert files, "LARGE_DATA goes through shared memory"
+    files += [file.with_name(f"{file.name}_el") for file in files]
     assert peer.stop(signal.SIGKILL) == -signal.SIGKILL
-    assert all(file.exists() for file in files)
+    assert any(file.exists() for file in files)
     domain.close()
     assert not any(file.exists() for file in files)
 
@@ -100,7 +101,7 @@ def test_lines_are_waited_for_and_a_process_that_will_not_end_is_killed() -> Non
             process.wait_for("steady", seconds=0.1)
         with pytest.raises(AssertionError, match=r"still running after 0.1 s"):
             process.stop(signal.SIGINT, seconds=0.1)
-        assert process.killed
+        assert process.child.returncode == -signal.SIGKILL
     with Process(["-c", "raise SystemExit(5)"], {}) as process:
         with pytest.raises(AssertionError, match="no line with 'ready': it ended with 5; it wrote:\n  nothing"):
             process.wait_for("ready")
