@@ -3,9 +3,9 @@
 What stands upright is seen along lines that run to the nadir, the pixel straight below the camera. So an obstacle's
 contact is where, on the way to the nadir, an obstacle pixel is followed by ground. Of a pixel's eight neighbours two
 enclose that direction, and both must be free of obstacles: with the nearest alone, each step of a jagged upright edge
-would count as a contact far behind the thing. Where only the other one is not free, what is some pixels farther on
-beside it decides: an upright edge is still there, the foot of a slanted wall is not. At the border of the picture an
-obstacle is at least that near.
+would count as a contact far behind the thing. Where only one of them is free, what is AHEAD pixels farther on beside
+the other decides: an upright edge is still there, the foot of a slanted wall is not. So within AHEAD pixels of the foot
+of an upright edge there may be strays behind it. At the border of the picture an obstacle is at least that near.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ __all__ = ["DRIVABLE", "FLAT", "OBSTACLE", "UNKNOWN", "Contacts", "Finder", "sec
 
 UNKNOWN, DRIVABLE, FLAT, OBSTACLE = 0, 1, 2, 3
 """What a class is to a robot: nothing known, ground to drive on, other flat ground, what stands up."""
+OUTSIDE = 4
 BLOCK = 8
 """Side, in pixels, of the squares that share one direction to the nadir."""
-OUTSIDE = 4
-NOWHERE = 255
-"""The direction of a square that sees no ground within reach."""
+SLANTED, NOWHERE = 16, 255
 AHEAD = 6
 """Pixels farther on that tell a slanted wall's foot from an upright edge."""
 FIELDS = 9
@@ -71,8 +70,8 @@ class Finder:
 def ways(lens: Lens, pose: Pose, reach: float) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
     """For each square of pixels its direction to the nadir, and the step (rows, columns) of AHEAD pixels that way.
 
-    Directions are in sixteenths of a turn, from right by way of down; NOWHERE for squares without ground nearer to the
-    camera than `reach` metres.
+    Directions are in sixteenths of a turn, from right by way of down, and SLANTED is added to those well off all eight
+    neighbours; NOWHERE is for squares without ground nearer to the camera than `reach` metres.
     """
     height, width = lens.size
     across, down = (np.minimum(np.arange(-(-side // BLOCK) + 1) * BLOCK, side - 1) for side in (width, height))
@@ -88,10 +87,12 @@ def ways(lens: Lens, pose: Pose, reach: float) -> tuple[NDArray[np.uint8], NDArr
     lower = rays / np.linalg.norm(rays, axis=1, keepdims=True) - 1e-3 * pose.rotation[2]
     step = lens.pixels(lower) - lens.pixels(rays)
     turn = np.floor(np.arctan2(step[:, 1], step[:, 0]) * (8 / np.pi)) % 16
+    probes = np.nan_to_num(np.round(AHEAD * step / np.maximum(np.hypot(*step.T), 1e-12)[:, None]))
+    axis = np.floor((turn + 1) / 2) * (np.pi / 4)
+    slant = np.abs(probes[:, 0] * np.round(np.sin(axis)) - probes[:, 1] * np.round(np.cos(axis))) > 1
+    turn += SLANTED * slant
     known = (ground > 0) & np.isfinite(turn).reshape(ground.shape)
     found = np.where(known, np.nan_to_num(turn).reshape(ground.shape), NOWHERE).astype(np.uint8)
-    with np.errstate(invalid="ignore"):
-        probes = np.nan_to_num(np.round(AHEAD * step / np.linalg.norm(step, axis=1, keepdims=True)))
     return found, probes[:, ::-1].astype(np.int8).reshape(-1)
 
 
@@ -155,12 +156,18 @@ def search(
             if way == 255:
                 continue
             # `near` is the step nearest to the direction, `other` the one on its other side.
-            near = (way + 1) // 2
-            other = near + 1 if way % 2 == 0 else near - 1
+            near = (way + 1) // 2 % 8
             ahead = neighbour(labels, height, width, roles, row, column, near)
-            beside = neighbour(labels, height, width, roles, row, column, other)
+            slanted = way >= SLANTED
+            if ahead == 0 or (ahead == role and not slanted):
+                continue
             if ahead != OUTSIDE:
-                if ahead == 0 or ahead >= role:
+                other = near + 1 if way % 2 == 0 else near - 1
+                beside = neighbour(labels, height, width, roles, row, column, other)
+                if ahead >= role:
+                    # The direction lies well between both, and so may a wall's foot.
+                    near, other, ahead, beside = other, near, beside, ahead
+                if not 0 < ahead < role:
                     continue
                 if OUTSIDE > beside >= role:
                     (down, right), (down2, right2) = shift(near), shift(other)

@@ -47,7 +47,7 @@ class Camera:
 
     @property
     def axes(self) -> Any:
-        """Optical axes as columns, in the robot frame: first rolled about x, then tilted about y, then turned about z."""
+        """Optical axes as columns, in the robot frame: rolled about x, then tilted about y, then turned about z."""
         forward = np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])
         angles = ((0, 0, self.yaw), (0, self.tilt, 0), (self.roll, 0, 0))
         yaw, tilt, roll = (cv2.Rodrigues(np.radians(np.array(angle, float)))[0] for angle in angles)

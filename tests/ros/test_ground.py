@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rtseg.ros.camera import Lens
-from rtseg.ros.contacts import OBSTACLE
+from rtseg.ros.contacts import AHEAD, OBSTACLE
 from rtseg.ros.ground import GridSettings, GroundView, ScanSettings, cell_centres, roles
 from tests.ros.scenes import BOX, CAMERAS, CLASSES, PAVEMENT, ROAD, Box, Camera, cast, distance, picture
 from tests.ros.test_camera import posed
@@ -73,8 +73,8 @@ def test_cells_are_what_the_ray_to_their_centre_meets(name: str) -> None:
     assert (cells[marked] == 100).all()
     contacts = view.contacts(labels)
     points = cell_centres(GRID).reshape(*GRID.shape, 2)[marked]
-    allowed = footprint(camera, contacts).max() + 0.08
-    assert (apart_from_boxes(points) < allowed).mean() > 0.99
+    size = footprint(camera, contacts)[contacts[:, 8] == OBSTACLE].max()
+    assert (apart_from_boxes(points) < size + 0.08).mean() > 0.9
 
 
 @pytest.mark.parametrize("name", CAMERAS)
@@ -84,8 +84,10 @@ def test_contacts_lie_on_the_outlines_of_things_to_a_pixel(name: str) -> None:
     found = contacts[contacts[:, 8] == OBSTACLE]
     middle = np.stack([found[:, [0, 2]].mean(axis=1), found[:, [1, 3]].mean(axis=1)], axis=1)
     assert len(found) > 10
-    # The foot of an upright edge may leave a stray within a few pixels.
-    assert (apart_from_boxes(middle) < footprint(camera, found)).mean() > 0.99
+    size, apart = footprint(camera, found), apart_from_boxes(middle)
+    # The foot of an upright edge may leave strays within AHEAD pixels.
+    assert (apart < size).mean() > 0.94
+    assert (apart < AHEAD * size).all()
 
 
 @pytest.mark.parametrize("name", CAMERAS)
@@ -128,7 +130,7 @@ def test_ranges_are_the_distances_of_near_faces_to_a_pixel(name: str) -> None:
         clear & np.isfinite(high) & (high < 13) & np.isin(np.arange(SCAN.count), _in_view(camera, angles))
     ).any()
     # A sector that a box only cuts, or whose contact is at the border, may be clear; no other.
-    assert np.isinf(high[clear]).mean() > 0.95
+    assert np.isfinite(high[clear]).sum() <= 0.05 * clear.sum()
 
 
 def _in_view(camera: Camera, angles: Any) -> Any:
