@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from rtseg.ros.camera import Lens
-from rtseg.ros.contacts import AHEAD, OBSTACLE
-from rtseg.ros.ground import GridSettings, GroundView, ScanSettings, cell_centres, roles
-from tests.ros.scenes import BOX, CAMERAS, CLASSES, PAVEMENT, ROAD, Box, Camera, cast, distance, picture
+from rtseg.errors import ConfigError
+from rtseg.ros import messages
+from rtseg.ros.camera import Lens, Pose
+from rtseg.ros.contacts import AHEAD, DRIVABLE, FLAT, OBSTACLE, UNKNOWN
+from rtseg.ros.ground import GridSettings, GroundView, ScanSettings, cell_centres, grid_bytes, roles, scan_bytes
+from rtseg.sources._drive import DriveScene
+from tests.ros.scenes import BOX, CAMERAS, CLASSES, PAVEMENT, PLAIN, ROAD, SKY, Box, Camera, cast, distance, picture
 from tests.ros.test_camera import posed
 
 ROLES = roles(CLASSES, ["road"], ["Pavement"], ["Sky"])
@@ -143,3 +147,224 @@ def _in_view(camera: Camera, angles: Any) -> Any:
     x, y = np.nan_to_num(camera.project(points.reshape(-1, 3)), nan=-9.0).T
     inside = (x >= 0) & (x <= columns - 1) & (y >= 0) & (y <= rows - 1)
     return np.flatnonzero(inside.reshape(len(angles), 30).all(axis=1))
+
+
+@pytest.mark.parametrize("steps", [-170, -37, 1, 90, 255])
+def test_a_camera_that_is_turned_sees_the_same_scan_turned(steps: int) -> None:
+    labels = picture(PLAIN, BOXES)
+    straight = view_of(PLAIN).scan(labels)
+    turned = view_of(replace(PLAIN, yaw=steps * 0.5)).scan(labels)
+    moved = np.roll(straight, steps)
+    same = np.isclose(turned, moved, atol=1e-4, equal_nan=True)
+    # A contact at the very edge of a sector may fall to either side in rounding.
+    assert same.mean() > 0.99
+    assert np.isfinite(straight).sum() > 40
+
+
+def test_a_picture_of_twice_the_size_says_the_same_more_finely() -> None:
+    large = replace(PLAIN, size=(480, 640), focal=2 * PLAIN.focal)
+    small_labels, large_labels = picture(PLAIN, BOXES), picture(large, BOXES)
+    small, fine = view_of(PLAIN), view_of(large)
+    plain = (truth(PLAIN, small_labels) != MIXED) & (truth(large, large_labels) != MIXED)
+    nothing = np.empty((0, 9), np.float32)
+    one, two = small.grid(small_labels, nothing), fine.grid(large_labels, nothing)
+    edge = (truth(PLAIN, small_labels) == UNSEEN) != (truth(large, large_labels) == UNSEEN)
+    assert plain.mean() > 0.8
+    assert np.array_equal(one[plain & ~edge], two[plain & ~edge])
+    ranges, finer = small.scan(small_labels), fine.scan(large_labels)
+    both = np.isfinite(ranges) & np.isfinite(finer)
+    # One coarse pixel's ground: the square of the distance over height and focal length.
+    assert (np.abs(ranges - finer)[both] < 1.2 * finer[both] ** 2 / (PLAIN.height * PLAIN.focal)).mean() > 0.97
+    assert both.sum() > 40
+
+
+DRIVE_ROLES = roles(DriveScene.classes, ["Road"], ["Pavement"], ["Sky"])
+DRIVE_GRID = GridSettings(resolution=0.1, near=0.0, length=20.0, half_width=8.0, max_range=25.0)
+
+
+def drive(index: int, size: tuple[int, int] = (540, 960)) -> tuple[DriveScene, GroundView, Any]:
+    """The synthetic street, the view of its camera, and its labels at a frame."""
+    scene = DriveScene(size, 30.0, 0)
+    camera = Camera(size=size, focal=scene.camera.focal)
+    pose = Pose.mounted(scene.camera.height, scene.camera.tilt)
+    view = GroundView(Lens.of(camera.info()), pose, DRIVE_ROLES, DRIVE_GRID, ScanSettings())
+    return scene, view, scene.render(index)[1]
+
+
+def test_free_cells_of_the_empty_street_are_exactly_the_road_in_view() -> None:
+    scene, view, _ = drive(0)
+    cells = view.grid(scene._backdrop_labels)
+    centres = cell_centres(DRIVE_GRID)
+    ahead = centres[:, 0] > 1.0
+    pixels = np.full((len(centres), 2), -9.0)
+    world = np.stack([-centres[ahead, 1], centres[ahead, 0], np.zeros(ahead.sum())], axis=1)
+    pixels[ahead] = np.floor(scene.camera.project(world) + 0.5)
+    seen = (pixels[:, 0] >= 0) & (pixels[:, 0] < 960) & (pixels[:, 1] >= 0) & (pixels[:, 1] < 540)
+    ground = np.full((len(centres), 2), np.nan)
+    ground[seen] = scene.camera.ground(pixels[seen])
+    road = seen & (np.abs(ground[:, 0]) <= 5.0)
+    assert np.array_equal(cells.reshape(-1) == 0, road)
+    assert np.array_equal(cells.reshape(-1) == 100, seen & ~road)
+    assert np.array_equal(cells.reshape(-1) == -1, ~seen)
+    # And by its own place, wherever the edge of the road is more than a pixel away.
+    clear = seen & (np.abs(np.abs(centres[:, 1]) - 5.0) > 0.05)
+    assert np.array_equal(road[clear], np.abs(centres[clear, 1]) < 5.0)
+
+
+@pytest.mark.parametrize("index", [0, 45, 60, 75, 90])
+def test_free_cells_of_the_street_with_traffic_are_road_and_nothing_else(index: int) -> None:
+    scene, view, labels = drive(index)
+    cells = view.grid(labels).reshape(-1)
+    centres = cell_centres(DRIVE_GRID)
+    free = np.flatnonzero(cells == 0)
+    pixels = scene.camera.project(np.stack([-centres[free, 1], centres[free, 0], 0 * free], axis=1))
+    columns, rows = np.floor(pixels + 0.5).astype(int).T
+    assert (labels[rows, columns] == scene.classes.index("Road")).all()
+    assert (np.abs(centres[free, 1]) < 5.05).all()
+    assert len(free) > 3000
+
+
+@pytest.mark.parametrize("index", [60, 66, 72, 120, 200])
+def test_the_range_to_a_car_is_that_of_its_wheels_to_a_pixel(index: int) -> None:
+    scene, view, labels = drive(index)
+    ranges = view.scan(labels)
+    settings = view.scan_settings
+    angles = settings.angle_min + settings.increment * np.arange(settings.count)
+    car = scene.classes.index("Car")
+    checked = 0
+    for ahead, thing in scene._traffic(index):
+        if thing[0].kind != car or not 5.0 < ahead < 17.0:
+            continue
+        for wheel in thing[:2]:
+            x = float(wheel.corners[:, 0].mean())
+            foot = math.hypot(x, ahead)
+            pixel = scene.camera.project([(x, ahead, 0.0)])[0]
+            if not 0 <= pixel[0] < 960 or labels[int(pixel[1]) - 3, int(pixel[0])] != car:
+                continue
+            found = ranges[np.abs(angles - math.atan2(-x, ahead)) <= settings.increment].min()
+            size = 1.1 * foot**2 / (scene.camera.height * scene.camera.focal)
+            assert abs(float(found) - foot) < size
+            checked += 1
+    assert checked or index > 72
+
+
+def test_an_obstacle_at_the_border_is_at_least_as_near_as_the_border() -> None:
+    labels = np.full(PLAIN.size, ROAD, np.uint8)
+    labels[100:, 150:170] = BOX
+    view = view_of(PLAIN)
+    ranges = view.scan(labels)
+    bottom = PLAIN.looks()[-1, 160] + (PLAIN.looks()[-1, 160] - PLAIN.looks()[-2, 160]) / 2
+    assert ranges[360] == pytest.approx(-1.5 / bottom[2] * math.hypot(bottom[0], bottom[1]), rel=1e-3)
+
+
+def test_labels_that_leave_it_open_are_neither_free_nor_clear() -> None:
+    view = view_of(PLAIN)
+    road = np.full(PLAIN.size, ROAD, np.uint8)
+    assert np.isposinf(view.scan(road)[355:366]).all()
+    assert np.isnan(view.scan(road)[[0, 180, 540]]).all()
+    for label in (255, SKY):
+        labels = road.copy()
+        labels[150:170, 155:165] = label
+        assert np.isnan(view.scan(labels)[359:362]).all()
+        assert np.isposinf(view.scan(labels)[350])
+        x, y = PLAIN.project(np.array([[4.05, 0.05, 0.0]]))[0]
+        row, column = round((0.05 + 7.0) / 0.1 - 0.5), round((4.05 + 4.0) / 0.1 - 0.5)
+        labels[round(y), round(x)] = label
+        assert view.grid(labels)[row, column] == -1
+        assert view.grid(road)[row, column] == 0
+
+
+def test_the_end_of_the_road_is_an_obstacle_where_that_is_asked_for() -> None:
+    labels = picture(PLAIN)
+    angles = SCAN.angle_min + SCAN.increment * np.arange(SCAN.count)
+    assert not np.isfinite(view_of(PLAIN).scan(labels)).any()
+    ranges = view_of(PLAIN, scan=replace(SCAN, flat=True)).scan(labels)
+    found = np.isfinite(ranges)
+    true = 5.0 / np.abs(np.sin(angles[found]))
+    assert found.sum() > 10
+    assert (np.abs(ranges[found] - true) < 1.5 * true**2 / (PLAIN.height * PLAIN.focal)).all()
+
+
+def test_what_is_nearer_than_range_min_is_too_close() -> None:
+    labels = picture(PLAIN, BOXES)
+    ranges = view_of(PLAIN, scan=replace(SCAN, range_min=7.0)).scan(labels)
+    assert np.isneginf(ranges[360])
+    assert 9.0 < ranges[322] < 10.0
+
+
+def test_every_cell_along_a_far_wall_is_marked() -> None:
+    # At 12 m a row of this small picture covers a metre: its pixels must not leave gaps between cells.
+    small = replace(PLAIN, size=(60, 80), focal=70.0)
+    cells = view_of(small).grid(picture(small, ((12.0, 12.5, -4.0, 4.0, 2.0),)))
+    wall = cells[40:100, 140:].max(axis=1)
+    assert (wall == 100).all()
+
+
+def test_noise_finds_room_and_is_found_twice_alike() -> None:
+    noise = np.random.default_rng(5).integers(0, 4, PLAIN.size).astype(np.uint8)
+    view = view_of(PLAIN)
+    first = view.contacts(noise).copy()
+    assert len(first) > 4096
+    assert np.array_equal(first, view.contacts(noise))
+
+
+def test_roles_are_by_name_in_any_case() -> None:
+    table = roles(CLASSES, ["ROAD"], ["pavement"], ["Sky"])
+    assert table[:5].tolist() == [UNKNOWN, DRIVABLE, FLAT, OBSTACLE, UNKNOWN]
+    assert table[255] == UNKNOWN
+    for arguments, message in (
+        ((["raod"],), "no class 'raod' in this model: did you mean 'Road'"),
+        ((["Road"], ["road"]), "named twice"),
+        (([],), "no class is drivable"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            roles(CLASSES, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"),
+    [
+        (GridSettings, {"resolution": 0.0}, "grid resolution is 0.0"),
+        (GridSettings, {"resolution": 1e-4}, "coarser resolution"),
+        (GridSettings, {"near": math.nan}, "grid near"),
+        (GridSettings, {"flat": 101}, "expected 0 to 100"),
+        (ScanSettings, {"increment": -1.0}, "scan increment"),
+        (ScanSettings, {"range_min": 30.0}, "range_min is 30.0"),
+        (ScanSettings, {"angle_min": 2.0}, "at most one turn upwards"),
+        (ScanSettings, {"increment": 1e-6}, "larger increment"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(kind: Any, fields: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kind(**fields)
+
+
+def test_labels_of_another_size_are_refused() -> None:
+    with pytest.raises(ConfigError, match="labels are 10x20, but CameraInfo is of 320x240"):
+        view_of(PLAIN).grid(np.zeros((20, 10), np.uint8))
+
+
+def test_the_grid_message_is_row_major_from_its_lower_right_corner() -> None:
+    settings = GridSettings(resolution=0.5, near=1.0, length=2.0, half_width=1.5)
+    cells = np.arange(24, dtype=np.int8).reshape(settings.shape)
+    message = messages.decode(messages.OCCUPANCY_GRID, grid_bytes(cells, settings, 7_000_000_009, "base"))
+    assert (message.info.width, message.info.height, round(message.info.resolution, 6)) == (4, 6, 0.5)
+    origin = message.info.origin
+    assert (origin.position.x, origin.position.y, origin.orientation.w) == (1.0, -1.5, 1.0)
+    assert (message.header.frame_id, messages.stamp_ns(message)) == ("base", 7_000_000_009)
+    assert message.info.map_load_time == message.header.stamp
+    assert message.data.dtype == np.int8
+    # The cell whose centre is (2.25, 0.25) by the message's own account.
+    column, row = int((2.25 - 1.0) / 0.5), int((0.25 + 1.5) / 0.5)
+    assert cell_centres(settings)[row * 4 + column].tolist() == [2.25, 0.25]
+    assert message.data[row * 4 + column] == cells[row, column]
+
+
+def test_the_scan_message_says_its_own_angles() -> None:
+    settings = ScanSettings(-1.0, 1.0, 0.5, range_min=0.25, range_max=12.0)
+    ranges = np.array([1.0, np.inf, np.nan, -np.inf, 2.0], np.float32)
+    message = messages.decode(messages.LASER_SCAN, scan_bytes(ranges, settings, 5, "base", 0.1))
+    assert (message.angle_min, message.angle_max, message.angle_increment) == (-1.0, 1.0, 0.5)
+    assert (message.range_min, message.range_max, message.scan_time) == (0.25, 12.0, np.float32(0.1))
+    assert (message.time_increment, message.intensities.size) == (0.0, 0)
+    np.testing.assert_array_equal(message.ranges, ranges)
