@@ -21,7 +21,8 @@ from rtseg.palette import resolve_palette
 from rtseg.render import Renderer
 from rtseg.ros import messages
 from rtseg.ros.camera import Lens, Pose
-from rtseg.ros.ground import GridSettings, GroundView, ScanSettings, roles
+from rtseg.ros.ground import GroundView
+from rtseg.ros.ground_settings import GridSettings, ScanSettings, roles
 from rtseg.sources._drive import DriveCamera, DriveScene
 from rtseg.spec import ModelSpec
 from rtseg.view import View

@@ -90,6 +90,8 @@ class Camera:
 
     def project(self, points: Any) -> Any:
         """Pixels (n, 2) of points in the robot frame; NaN behind the camera."""
+        if not len(points):
+            return np.empty((0, 2))
         seen = (np.asarray(points, float) - self.position) @ self.axes
         front = seen[:, 2] > 0.05
         flat = np.where(front[:, None], seen, [0, 0, 1.0])

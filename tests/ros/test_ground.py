@@ -9,13 +9,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rtseg.errors import ConfigError
 from rtseg.ros import messages
-from rtseg.ros.camera import Lens, Pose
-from rtseg.ros.contacts import AHEAD, DRIVABLE, FLAT, OBSTACLE, UNKNOWN
-from rtseg.ros.ground import GridSettings, GroundView, ScanSettings, cell_centres, grid_bytes, roles, scan_bytes
-from rtseg.sources._drive import DriveScene
+from rtseg.ros.camera import Lens
+from rtseg.ros.contacts import AHEAD
+from rtseg.ros.ground import GroundView, cell_centres, grid_bytes, scan_bytes
+from rtseg.ros.ground_settings import OBSTACLE, GridSettings, ScanSettings, roles
 from tests.ros.scenes import BOX, CAMERAS, CLASSES, PAVEMENT, PLAIN, ROAD, SKY, Box, Camera, cast, distance, picture
 from tests.ros.test_camera import posed
 
@@ -179,78 +181,6 @@ def test_a_picture_of_twice_the_size_says_the_same_more_finely() -> None:
     assert both.sum() > 40
 
 
-DRIVE_ROLES = roles(DriveScene.classes, ["Road"], ["Pavement"], ["Sky"])
-DRIVE_GRID = GridSettings(resolution=0.1, near=0.0, length=20.0, half_width=8.0, max_range=25.0)
-
-
-def drive(index: int, size: tuple[int, int] = (540, 960)) -> tuple[DriveScene, GroundView, Any]:
-    """The synthetic street, the view of its camera, and its labels at a frame."""
-    scene = DriveScene(size, 30.0, 0)
-    camera = Camera(size=size, focal=scene.camera.focal)
-    pose = Pose.mounted(scene.camera.height, scene.camera.tilt)
-    view = GroundView(Lens.of(camera.info()), pose, DRIVE_ROLES, DRIVE_GRID, ScanSettings())
-    return scene, view, scene.render(index)[1]
-
-
-def test_free_cells_of_the_empty_street_are_exactly_the_road_in_view() -> None:
-    scene, view, _ = drive(0)
-    cells = view.grid(scene._backdrop_labels)
-    centres = cell_centres(DRIVE_GRID)
-    ahead = centres[:, 0] > 1.0
-    pixels = np.full((len(centres), 2), -9.0)
-    world = np.stack([-centres[ahead, 1], centres[ahead, 0], np.zeros(ahead.sum())], axis=1)
-    pixels[ahead] = np.floor(scene.camera.project(world) + 0.5)
-    seen = (pixels[:, 0] >= 0) & (pixels[:, 0] < 960) & (pixels[:, 1] >= 0) & (pixels[:, 1] < 540)
-    ground = np.full((len(centres), 2), np.nan)
-    ground[seen] = scene.camera.ground(pixels[seen])
-    road = seen & (np.abs(ground[:, 0]) <= 5.0)
-    assert np.array_equal(cells.reshape(-1) == 0, road)
-    assert np.array_equal(cells.reshape(-1) == 100, seen & ~road)
-    assert np.array_equal(cells.reshape(-1) == -1, ~seen)
-    # And by its own place, wherever the edge of the road is more than a pixel away.
-    clear = seen & (np.abs(np.abs(centres[:, 1]) - 5.0) > 0.05)
-    assert np.array_equal(road[clear], np.abs(centres[clear, 1]) < 5.0)
-
-
-@pytest.mark.parametrize("index", [0, 45, 60, 75, 90])
-def test_free_cells_of_the_street_with_traffic_are_road_and_nothing_else(index: int) -> None:
-    scene, view, labels = drive(index)
-    cells = view.grid(labels).reshape(-1)
-    centres = cell_centres(DRIVE_GRID)
-    free = np.flatnonzero(cells == 0)
-    pixels = scene.camera.project(np.stack([-centres[free, 1], centres[free, 0], 0 * free], axis=1))
-    columns, rows = np.floor(pixels + 0.5).astype(int).T
-    assert (labels[rows, columns] == scene.classes.index("Road")).all()
-    assert (np.abs(centres[free, 1]) < 5.05).all()
-    assert len(free) > 3000
-
-
-@pytest.mark.parametrize("index", [0, 20, 40, 60, 80, 180, 280])
-def test_the_range_to_a_car_is_that_of_its_wheels_to_a_pixel(index: int) -> None:
-    scene, view, labels = drive(index)
-    ranges = view.scan(labels)
-    settings = view.scan_settings
-    angles = settings.angle_min + settings.increment * np.arange(settings.count)
-    car = scene.classes.index("Car")
-    checked = 0
-    position = scene.travelled(index)
-    parked = [(y - position, thing) for slot in range(40) for y, thing in scene._furniture(slot)]
-    for ahead, thing in [*scene._traffic(index), *parked]:
-        if thing[0].kind != car or not 5.0 < ahead < 17.0:
-            continue
-        for wheel in thing[:2]:
-            x = float(wheel.corners[:, 0].mean())
-            foot = math.hypot(x, ahead)
-            pixel = scene.camera.project([(x, ahead, 0.0)])[0]
-            if not 0 <= pixel[0] < 960 or labels[int(pixel[1]) - 3, int(pixel[0])] != car:
-                continue
-            found = ranges[np.abs(angles - math.atan2(-x, ahead)) <= settings.increment].min()
-            size = 1.1 * foot**2 / (scene.camera.height * scene.camera.focal)
-            assert abs(float(found) - foot) < size
-            checked += 1
-    assert checked
-
-
 def test_an_obstacle_at_the_border_is_at_least_as_near_as_the_border() -> None:
     labels = np.full(PLAIN.size, ROAD, np.uint8)
     labels[100:, 150:170] = BOX
@@ -311,37 +241,6 @@ def test_noise_finds_room_and_is_found_twice_alike() -> None:
     assert np.array_equal(first, view.contacts(noise))
 
 
-def test_roles_are_by_name_in_any_case() -> None:
-    table = roles(CLASSES, ["ROAD"], ["pavement"], ["Sky"])
-    assert table[:5].tolist() == [UNKNOWN, DRIVABLE, FLAT, OBSTACLE, UNKNOWN]
-    assert table[255] == UNKNOWN
-    for arguments, message in (
-        ((["raod"],), "no class 'raod' in this model: did you mean 'Road'"),
-        ((["Road"], ["road"]), "named twice"),
-        (([],), "no class is drivable"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            roles(CLASSES, *arguments)
-
-
-@pytest.mark.parametrize(
-    ("kind", "fields", "message"),
-    [
-        (GridSettings, {"resolution": 0.0}, "grid resolution is 0.0"),
-        (GridSettings, {"resolution": 1e-4}, "coarser resolution"),
-        (GridSettings, {"near": math.nan}, "grid near"),
-        (GridSettings, {"flat": 101}, "expected 0 to 100"),
-        (ScanSettings, {"increment": -1.0}, "scan increment"),
-        (ScanSettings, {"range_min": 30.0}, "range_min is 30.0"),
-        (ScanSettings, {"angle_min": 2.0}, "at most one turn upwards"),
-        (ScanSettings, {"increment": 1e-6}, "larger increment"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(kind: Any, fields: dict[str, float], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        kind(**fields)
-
-
 def test_labels_of_another_size_are_refused() -> None:
     with pytest.raises(ConfigError, match="labels are 10x20, but CameraInfo is of 320x240"):
         view_of(PLAIN).grid(np.zeros((20, 10), np.uint8))
@@ -371,3 +270,31 @@ def test_the_scan_message_says_its_own_angles() -> None:
     assert (message.range_min, message.range_max, message.scan_time) == (0.25, 12.0, np.float32(0.1))
     assert (message.time_increment, message.intensities.size) == (0.0, 0)
     np.testing.assert_array_equal(message.ranges, ranges)
+
+
+@given(
+    st.floats(-1.5, 1.5), st.floats(-3.1, 3.1), st.floats(-3.1, 3.1), st.floats(0.05, 4), st.integers(0, 2**31),
+    st.sampled_from(["plain", "barrel", "fisheye"]),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_for_any_pose_and_labels_only_road_is_free(
+    tilt: float, yaw: float, roll: float, height: float, seed: int, name: str
+) -> None:
+    camera = replace(
+        CAMERAS[name], size=(40, 56), focal=40.0, height=height, x=0.3, y=-0.2,
+        tilt=math.degrees(tilt), yaw=math.degrees(yaw), roll=math.degrees(roll),
+    )  # fmt: skip
+    labels = np.random.default_rng(seed).choice(np.array([0, 1, 1, 1, 2, 3, 255], np.uint8), camera.size)
+    area = GridSettings(resolution=0.25, near=-5.0, length=10.0, half_width=5.0, max_range=6.0)
+    view = view_of(camera, grid=area, scan=replace(SCAN, range_max=6.0))
+    cells, ranges = view.grid(labels).reshape(-1), view.scan(labels)
+    assert set(np.unique(cells)) <= {-1, 0, 100}
+    free = cell_centres(area)[cells == 0]
+    pixels = camera.project(np.concatenate([free, np.zeros((len(free), 1))], axis=1))
+    inside = np.abs(pixels - np.round(pixels)) < 0.4999
+    columns, rows = np.clip(np.round(np.nan_to_num(pixels, nan=-1)), 0, [55, 39]).astype(int).T
+    assert (labels[rows, columns] == ROAD)[inside.all(axis=1)].all()
+    assert np.isfinite(pixels).all()
+    finite = ranges[np.isfinite(ranges)]
+    assert ((finite >= 0) & (finite <= 6.0)).all()
+    assert not np.isneginf(ranges).any()
