@@ -34,7 +34,6 @@ def test_pictures_arrive_in_order_with_equal_bytes(domain: Domain) -> None:
     assert np.diff([each["sequence"] for each in received]).tolist() == [1] * 49
     assert {each["frame_id"] for each in received} == {"camera"}
     assert all(there["time_ns"] < here["time_ns"] for there, here in zip(sent, received, strict=True))
-    assert np.diff([each["time_ns"] for each in sent]).mean() == pytest.approx(1e7, rel=0.5), "100 a second"
     tenth = receiver.message("/camera", messages.IMAGE, 10)
     expected = pixels(13, 480, 640, padding=8)
     assert (tenth.step, tenth.width, tenth.encoding) == (1928, 640, "bgr8")
@@ -108,9 +107,18 @@ def test_lines_are_waited_for_and_a_process_that_will_not_end_is_killed() -> Non
         assert process.wait() == 5
 
 
+LAST_WORDS = """
+import time
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
 def test_an_interrupted_process_says_its_last_words() -> None:
-    program = "import time\nprint('ready', flush=True)\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('stopped')"
-    with Process(["-c", program], {}) as process:
+    with Process(["-c", LAST_WORDS], {}) as process:
         process.wait_for("ready")
         assert process.stop(signal.SIGINT) == 0
-        assert process.stdout == ["ready", "stopped"] and sys.executable in process.child.args
+        assert process.stdout == ["ready", "stopped"] and process.child.args[0] == sys.executable
