@@ -42,9 +42,9 @@ def usual(part: str, classes: Sequence[str]) -> tuple[str, ...]:
 class Navigation:
     """Makes an OccupancyGrid (`free_space`) and a LaserScan (`obstacles`) of label maps, HW uint8 at the camera's size.
 
-    The camera stands at `pose` in `robot_frame`; where that is None, where `transforms` say that the frame_id of the
-    picture is. `part` is what `rtseg.ros.ground_settings.roles` returns. What is missing (a CameraInfo, a transform) is logged
-    now and then, and nothing is made.
+    The camera stands at `pose` in `robot_frame`; where that is None, where the transforms say that the frame_id of the
+    picture is. `part` is what `rtseg.ros.ground_settings.roles` returns. What is missing (a CameraInfo, a transform) is
+    logged now and then, and nothing is made.
     """
 
     def __init__(
