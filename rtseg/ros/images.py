@@ -66,8 +66,8 @@ def picture(message: Any) -> Image:
     if encoding.bits == 16 and message.is_bigendian:
         raise BadMessage("big-endian", f"{found} is big-endian: publish it as little-endian, or with 8 bits")
     if height % encoding.multiple[0] or width % encoding.multiple[1]:
-        sides = "width is" if encoding.multiple[0] == 1 else "height and width are"
-        raise BadMessage("odd size", f"{found}: its {sides} odd, but two pixels share their colour")
+        sides = "width" if encoding.multiple[0] == 1 else "height and width"
+        raise BadMessage("odd size", f"{found}: its {sides} must be even, as neighbours share their colour")
     if min(height, width) < encoding.least:
         raise BadMessage("odd size", f"{found}: too small to make colours of, expected {encoding.least} pixels or more")
     row = width * encoding.channels * encoding.bits // 8
