@@ -12,7 +12,9 @@ from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 
 from rtseg.bags import Attachment, Message, Metadata, Schema, Topic, kind_of
-from rtseg.bags.mcap_index import DAMAGE, MESSAGE, RECORD, Block, Index, index_of, read_block, stream
+from rtseg.bags.mcap_index import Index, of_summary
+from rtseg.bags.mcap_records import DAMAGE, MAGIC, MESSAGE, RECORD, Block, read_block, stream
+from rtseg.bags.mcap_walk import walk
 from rtseg.errors import SourceError
 
 __all__ = ["McapBag"]
@@ -33,7 +35,7 @@ class McapBag:
         self._ended = False
         self._indexes: list[Index] = []
         try:
-            self._indexes = [index_of(name, self._file(number)) for number, name in enumerate(files)]
+            self._indexes = [_index_of(name, self._file(number)) for number, name in enumerate(files)]
         except BaseException:
             self.close()
             raise
@@ -144,3 +146,11 @@ class McapBag:
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+
+def _index_of(path: Path, file: BinaryIO) -> Index:
+    """The index of an open file: its own, or that of a walk over its records where it is missing or wrong."""
+    if file.read(len(MAGIC)) != MAGIC:
+        raise SourceError(f"{path} is not an MCAP file: it does not begin as one")
+    size = path.stat().st_size
+    return of_summary(file, size) or walk(file, size)

@@ -45,8 +45,8 @@ class RosBag:
         self.path = path
         self._ros1 = path.suffix.lower() == ".bag"
         self.storage = "ros1" if self._ros1 else "sqlite3"
-        mend = f"try `rosbag reindex {path}`" if self._ros1 else f"try `sqlite3 {path} .recover`"
-        self._advice = f"if it was cut off, {mend}"
+        tool = f"rosbag reindex {path}" if self._ros1 else "ros2 bag reindex" if path.is_dir() else "sqlite3 .recover"
+        self._advice = f"if it was cut off, try `{tool}`"
         self.warning: str | None = None
         with _foreign(path, self._advice):
             self._reader: Any = Reader1(path) if self._ros1 else Reader2(path)

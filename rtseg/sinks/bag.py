@@ -10,9 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rtseg.bags import Bag, Message, Topic, is_bag, open_bag, span
+from rtseg.bags import Bag, Message, Topic, is_bag, span
+from rtseg.bags.files import open_bag, open_writer
 from rtseg.bags.names import base_names
-from rtseg.bags.writers import Writer, open_writer, ros_topic
+from rtseg.bags.writers import Writer, ros_topic
 from rtseg.errors import ConfigError, SinkError
 from rtseg.frame import Frame, Header, Result, StreamInfo
 from rtseg.ros.facts import label_info_bytes

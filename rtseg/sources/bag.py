@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from rosbags.serde.errors import SerdeError
 
-from rtseg.bags import Bag, Message, open_bag, span, split_target
+from rtseg.bags import Bag, Message, span, split_target
 from rtseg.bags.choose import choose
+from rtseg.bags.files import open_bag
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, Header, StreamInfo
 from rtseg.ros import messages

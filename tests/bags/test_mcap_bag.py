@@ -11,7 +11,8 @@ import pytest
 from mcap.opcode import Opcode
 from mcap.writer import CompressionType, IndexType
 
-from rtseg.bags import Attachment, Metadata, open_bag
+from rtseg.bags import Attachment, Metadata
+from rtseg.bags.files import open_bag
 from rtseg.errors import SourceError
 from tests.bags.recordings import START, Record, drive, mcap_bytes, write_mcap
 
