@@ -36,6 +36,7 @@ SOURCES: Table = {
     "stream": ("rtseg.sources.stream:StreamSource", None),
     "images": ("rtseg.sources.images:ImagesSource", None),
     "synthetic": ("rtseg.sources.synthetic:SyntheticSource", None),
+    "ros": ("rtseg.sources.ros:RosSource", "ros"),
     "bag": ("rtseg.sources.bag:BagSource", "bag"),
 }
 SINKS: Table = {
@@ -45,6 +46,7 @@ SINKS: Table = {
     "colors": ("rtseg.sinks.images:colors_sink", None),
     "window": ("rtseg.sinks.window:WindowSink", None),
     "stats": ("rtseg.sinks.stats:StatsSink", None),
+    "ros": ("rtseg.sinks.ros:RosSink", "ros"),
     "bag": ("rtseg.sinks.bag:BagSink", "bag"),
     "null": ("rtseg.sinks.null:NullSink", None),
 }

@@ -28,8 +28,8 @@ def fitted(message: Any, size: tuple[int, int], crop: tuple[float, float, float,
     `message` and may reach beyond it (a letterbox's border). K and P are those of the new picture, so a region of
     interest and binning in `message` are worked in and gone afterwards; header, distortion and R stay. Pixel centres
     are whole numbers and a resize keeps the outer edges, as everywhere in rtseg: cx' = (cx - left + 0.5) * scale - 0.5.
-    The matrices of an uncalibrated camera (fx is 0) stay. Errors: ConfigError for a size or crop without pixels, BadMessage for a
-    message without a size where no crop says it.
+    The matrices of an uncalibrated camera (fx is 0) stay. Errors: ConfigError for a size or crop without pixels,
+    BadMessage for a message without a size where no crop says it.
     """
     if crop is None:
         whole = picture_size(message)
@@ -67,7 +67,7 @@ def _resize(scale_y: float, scale_x: float, top: float, left: float) -> NDArray[
 
 
 def _changed(matrix: NDArray[np.float64], change: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A 3x3 or 3x4 matrix in a row after a change of pixel coordinates; with focal length 0 (uncalibrated) as it was."""
+    """A 3x3 or 3x4 matrix in a row after a change of pixel coordinates; as it was where fx is 0, uncalibrated."""
     if matrix[0] == 0:
         return matrix
     return np.asarray((change @ np.reshape(matrix, (3, -1))).reshape(-1), np.float64)

@@ -1,14 +1,12 @@
 """Pictures of ROS messages: sensor_msgs/Image and CompressedImage to BGR, and pictures to messages.
 
-The conversions are OpenCV's, as `cv_bridge` uses them: YUV is BT.601 of limited range, Bayer patterns are interpolated
-bilinearly, 16 bits become 8 by value * 255 / 65535. `is_bigendian` means nothing for one-byte numbers, drivers set it
-at will, and it is ignored for them; two-byte numbers that are big-endian are refused.
+Whatever is wrong with a message is a BadMessage, found before memory is taken for the picture that it claims to be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import struct
+import zlib
 from typing import Any, Literal
 
 import cv2
@@ -19,6 +17,7 @@ from rosbags.serde.errors import SerdeError
 from rtseg.errors import ConfigError, SourceError, nearest
 from rtseg.frame import Header, Image
 from rtseg.ros import messages
+from rtseg.ros.encodings import ENCODINGS
 from rtseg.sources._opencv import quiet
 from rtseg.sources.images import cut_off
 
@@ -32,8 +31,6 @@ __all__ = [
     "picture",
 ]
 
-Bytes = NDArray[np.uint8]
-
 
 class BadMessage(SourceError):
     """A message that holds no usable picture.
@@ -46,115 +43,31 @@ class BadMessage(SourceError):
         self.kind = kind
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How a row of `width` pixels lies in a message: `channels` numbers of `bits` each per pixel.
-
-    There are height * `rows` // 2 rows of `step` bytes. `multiple` is what (height, width) must be divisible by,
-    `least` what each must reach. `convert` makes BGR of the rows, an array of (rows, width * channels * bits // 8)
-    bytes that may be a strided view.
-    """
-
-    channels: int
-    convert: Callable[[Bytes], Image]
-    bits: Literal[8, 16] = 8
-    rows: int = 2
-    multiple: tuple[int, int] = (1, 1)
-    least: int = 1
-
-
-def _by(code: int, channels: int) -> Callable[[Bytes], Image]:
-    """OpenCV's conversion `code` of rows with `channels` bytes per pixel, in one pass."""
-
-    def convert(rows: Bytes) -> Image:
-        pixels = rows if channels == 1 else rows.reshape(rows.shape[0], -1, channels)
-        return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
-
-    return convert
-
-
-def _bgr8(rows: Bytes) -> Image:
-    return np.ascontiguousarray(rows.reshape(rows.shape[0], -1, 3))
-
-
-def _mono16(rows: Bytes) -> Image:
-    grey = cv2.convertScaleAbs(rows.view("<u2"), alpha=255 / 65535)
-    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
-
-
-BT601 = np.array(
-    [
-        [255 / 219, 2 * 0.886 * 255 / 224, 0],
-        [255 / 219, -2 * 0.886 * 0.114 / 0.587 * 255 / 224, -2 * 0.701 * 0.299 / 0.587 * 255 / 224],
-        [255 / 219, 0, 2 * 0.701 * 255 / 224],
-    ]
-)
-"""BGR of (Y - 16, Cb - 128, Cr - 128), limited range (ITU-R BT.601-7, 2.5); OpenCV has no code for NV24."""
-OFFSET = BT601 @ [-16.0, -128.0, -128.0]
-
-
-def _nv24(rows: Bytes) -> Image:
-    height, width = rows.shape[0] // 3, rows.shape[1]
-    # A row of chroma is two steps long and its padding comes after both.
-    shape, strides = (height, width, 2), (2 * rows.strides[0], 2, 1)
-    chroma = np.lib.stride_tricks.as_strided(rows[height:], shape, strides, writeable=False)
-    pixels = np.dstack((rows[:height], chroma))
-    return np.asarray(cv2.transform(pixels, np.column_stack((BT601, OFFSET))), np.uint8)
-
-
-_UYVY = Encoding(2, _by(cv2.COLOR_YUV2BGR_UYVY, 2), multiple=(1, 2))
-_YUYV = Encoding(2, _by(cv2.COLOR_YUV2BGR_YUYV, 2), multiple=(1, 2))
-_MONO8 = Encoding(1, _by(cv2.COLOR_GRAY2BGR, 1))
-_MONO16 = Encoding(1, _mono16, bits=16)
-_BGR8 = Encoding(3, _bgr8)
-_BGRA8 = Encoding(4, _by(cv2.COLOR_BGRA2BGR, 4))
-
-
-# ROS names a pattern by its first two rows from the corner, OpenCV by the second row from the second pixel.
-ENCODINGS: dict[str, Encoding] = {
-    "bgr8": _BGR8,
-    "rgb8": Encoding(3, _by(cv2.COLOR_RGB2BGR, 3)),
-    "bgra8": _BGRA8,
-    "rgba8": Encoding(4, _by(cv2.COLOR_RGBA2BGR, 4)),
-    "mono8": _MONO8,
-    "mono16": _MONO16,
-    "8UC1": _MONO8,
-    "8UC3": _BGR8,
-    "8UC4": _BGRA8,
-    "16UC1": _MONO16,
-    "yuv422": _UYVY,
-    "uyvy": _UYVY,
-    "yuv422_yuy2": _YUYV,
-    "yuyv": _YUYV,
-    "nv12": Encoding(1, _by(cv2.COLOR_YUV2BGR_NV12, 1), rows=3, multiple=(2, 2)),
-    "nv21": Encoding(1, _by(cv2.COLOR_YUV2BGR_NV21, 1), rows=3, multiple=(2, 2)),
-    "nv24": Encoding(1, _nv24, rows=6),
-    "bayer_rggb8": Encoding(1, _by(cv2.COLOR_BayerBG2BGR, 1), least=3),
-    "bayer_bggr8": Encoding(1, _by(cv2.COLOR_BayerRG2BGR, 1), least=3),
-    "bayer_gbrg8": Encoding(1, _by(cv2.COLOR_BayerGR2BGR, 1), least=3),
-    "bayer_grbg8": Encoding(1, _by(cv2.COLOR_BayerGB2BGR, 1), least=3),
-}
-"""What `picture` reads, by the names of sensor_msgs/image_encodings.hpp; 8UC3 and 8UC4 are taken as BGR and BGRA."""
+JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+MOST_PIXELS = 1 << 26
+"""Of a compressed picture, so that a few damaged bytes in its head do not exhaust memory: 201 MB of BGR."""
 
 
 def picture(message: Any) -> Image:
     """The picture of a sensor_msgs/Image, a view of its data where that is packed bgr8.
 
     Any `step` that holds a row will do, and data may be longer than step * height (an NV12 or NV21 picture is half as
-    many rows again, interleaved chroma of the same step; NV24 as many again, each of two steps). Errors: BadMessage.
+    many rows again, interleaved chroma of the same step; NV24 as many again, each of two steps). `is_bigendian` means
+    nothing for one-byte numbers, drivers set it at will, and like `cv_bridge` this ignores it for them; big-endian
+    numbers of two bytes are refused. Errors: BadMessage.
     """
     height, width, step, name = int(message.height), int(message.width), int(message.step), str(message.encoding)
     encoding = ENCODINGS.get(name)
     if encoding is None:
-        raise BadMessage("unknown encoding", f"image encoding '{name}' is not supported: {nearest(name, ENCODINGS)}")
+        raise BadMessage("unknown encoding", f"image encoding {_quoted(name)} is unknown: {nearest(name, ENCODINGS)}")
     found = f"{name} image of {height}x{width}"
     if height < 1 or width < 1:
         raise BadMessage("zero size", f"{found} (height x width): it has no pixels, check its publisher")
     if encoding.bits == 16 and message.is_bigendian:
         raise BadMessage("big-endian", f"{found} is big-endian: publish it as little-endian, or with 8 bits")
     if height % encoding.multiple[0] or width % encoding.multiple[1]:
-        sides = "width is" if encoding.multiple[0] == 1 else "height and width are"
-        raise BadMessage("odd size", f"{found}: its {sides} odd, but two pixels share their colour")
+        sides = "width" if encoding.multiple[0] == 1 else "height and width"
+        raise BadMessage("odd size", f"{found}: its {sides} must be even, as neighbours share their colour")
     if min(height, width) < encoding.least:
         raise BadMessage("odd size", f"{found}: too small to make colours of, expected {encoding.least} pixels or more")
     row = width * encoding.channels * encoding.bits // 8
@@ -174,20 +87,29 @@ def compressed_picture(message: Any) -> Image:
 
     Its EXIF orientation is ignored, as the camera's calibration is for pixels as they were taken. A grey picture whose
     format starts with a Bayer encoding (compressed before interpolation) is interpolated here; one that says
-    `compressed rgb8` has red and blue exchanged back. Errors: BadMessage.
+    `compressed rgb8` has red and blue exchanged back. Of 16 bits (PNG) the upper eight are kept. Errors: BadMessage;
+    a JPEG damaged in the middle goes unnoticed, as decoders mend it.
     """
     text = str(message.format)
+    found = f"compressed image of format {_quoted(text)}"
     original, _, codec = (part.strip() for part in text.partition(";"))
     if "compressedDepth" in text:
-        raise BadMessage("unknown encoding", f"compressed image of format '{text}' is depth: give the camera's picture")
+        raise BadMessage("unknown encoding", f"{found} is depth: give the camera's picture")
     data = np.frombuffer(message.data, np.uint8)
     if not data.size:
-        raise BadMessage("short data", f"compressed image of format '{text}' has no data, check its publisher")
+        raise BadMessage("short data", f"{found} has no data, check its publisher")
     content = data.tobytes()
-    if not content.startswith((b"\xff\xd8", b"\x89PNG\r\n\x1a\n")):
-        raise BadMessage("unknown encoding", f"compressed image of format '{text}' is neither JPEG nor PNG: send those")
+    if not content.startswith((JPEG, PNG)):
+        raise BadMessage("unknown encoding", f"{found} is neither JPEG nor PNG: send those")
     if cut_off(content):
-        raise BadMessage("damaged picture", f"compressed image of format '{text}' is cut off after {data.size} bytes")
+        raise BadMessage("damaged picture", f"{found} is cut off after {data.size} bytes")
+    height, width = _claimed_size(content)
+    if not 0 < height * width <= MOST_PIXELS:
+        raise BadMessage(
+            "damaged picture", f"{found} claims {height}x{width} pixels, expected {MOST_PIXELS} at most: it is damaged"
+        )
+    if content.startswith(PNG) and not _sound_png(memoryview(content)):
+        raise BadMessage("damaged picture", f"{found} has a chunk that does not match its checksum: it is damaged")
     mosaic = ENCODINGS.get(original) if original.startswith("bayer_") and not codec.endswith(("bgr8", "rgb8")) else None
     flags = cv2.IMREAD_GRAYSCALE if mosaic else cv2.IMREAD_COLOR
     try:
@@ -196,12 +118,49 @@ def compressed_picture(message: Any) -> Image:
     except cv2.error:
         image = None
     if image is None or not image.size or (mosaic and min(image.shape) < mosaic.least):
-        raise BadMessage("damaged picture", f"compressed image of format '{text}' cannot be decoded: it is damaged")
+        raise BadMessage("damaged picture", f"{found} cannot be decoded: it is damaged")
     if mosaic:
         return mosaic.convert(image)
     if "compressed rgb" in codec:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return np.ascontiguousarray(image, np.uint8)
+
+
+def _quoted(text: str) -> str:
+    """A word of a message for an error's one line, whatever it holds."""
+    return repr(text if len(text) <= 60 else text[:60] + "…")
+
+
+def _claimed_size(content: bytes) -> tuple[int, int]:
+    """(height, width) that the head of a PNG or JPEG says; (0, 0) where it says none."""
+    try:
+        if content.startswith(PNG):
+            width, height = struct.unpack_from(">II", content, 16)
+            return height, width
+        at = 2
+        while content[at] == 0xFF:
+            marker = content[at + 1]
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame, none of the tables
+                height, width = struct.unpack_from(">HH", content, at + 5)
+                return height, width
+            # 0xFF may be repeated before a marker; anything else has its length after it.
+            at += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", content, at + 2)[0]
+    except (IndexError, struct.error):
+        pass
+    return 0, 0
+
+
+def _sound_png(content: memoryview) -> bool:
+    """Whether all chunks of a PNG are as they were written; OpenCV takes memory for any length that one claims."""
+    at = len(PNG)
+    while at + 12 <= len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        if end > len(content) or zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
+            return False
+        if bytes(content[at + 4 : at + 8]) == b"IEND":
+            return True
+        at = end
+    return False
 
 
 def decode_picture(kind: str, data: bytes | memoryview) -> tuple[Image, int, str]:

@@ -48,7 +48,7 @@ def source_kind(uri: str) -> tuple[str, str]:
     `drive.mcap#/camera/image` is a bag with a topic of it, and so is a folder with a metadata.yaml.
     """
     scheme, colon, rest = uri.partition(":")
-    if scheme in ("camera", "synthetic", "images", "file", "bag") and colon:
+    if scheme in ("camera", "synthetic", "images", "file", "bag", "ros") and colon:
         if scheme == "file":
             rest = rest.removeprefix("//")
             return ("images" if Path(rest).is_dir() else "file"), rest
