@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -10,9 +12,12 @@ from mcap.reader import SeekingReader
 from mcap.records import Channel, ChunkIndex, Schema
 from mcap.summary import Summary
 
-from rtseg.bags.mcap_records import DAMAGE, Block
+from rtseg.bags.mcap_records import DAMAGE, MAGIC, Block
 
 __all__ = ["Index", "of_summary"]
+
+FOOTER, CHECKSUM = struct.Struct("<QQI"), 4
+"""Of the footer: where the index starts, where its own begins, and the checksum of all between start and itself."""
 
 
 @dataclass(slots=True)
@@ -44,7 +49,7 @@ def of_summary(file: BinaryIO, size: int) -> Index | None:
         summary, header = reader.get_summary(), reader.get_header()
     except (*DAMAGE, OSError, StopIteration):
         return None
-    if summary is None or not _complete(summary, size):
+    if summary is None or not _undamaged(file, size) or not _complete(summary, size):
         return None
     assert summary.statistics is not None
     index = Index(header.profile, summary.schemas, summary.channels)
@@ -54,6 +59,14 @@ def of_summary(file: BinaryIO, size: int) -> Index | None:
     index.attachments = [entry.offset for entry in summary.attachment_indexes]
     index.metadata = [entry.offset for entry in summary.metadata_indexes]
     return index
+
+
+def _undamaged(file: BinaryIO, size: int) -> bool:
+    """Whether the index has its checksum, or none."""
+    file.seek(size - FOOTER.size - len(MAGIC))
+    start, _, checksum = FOOTER.unpack(file.read(FOOTER.size))
+    file.seek(start)
+    return not checksum or zlib.crc32(file.read(size - len(MAGIC) - CHECKSUM - start)) == checksum
 
 
 def _complete(summary: Summary, size: int) -> bool:

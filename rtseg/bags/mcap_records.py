@@ -20,8 +20,8 @@ __all__ = ["DAMAGE", "MAGIC", "MESSAGE", "RECORD", "Block", "read_block", "split
 MAGIC = b"\x89MCAP0\r\n"
 RECORD, MESSAGE = struct.Struct("<BQ"), struct.Struct("<HIQQ")
 """The head of every record (opcode, length), and of a message (channel, sequence, log and publish time)."""
-DAMAGE = (McapError, ValueError, struct.error, zstandard.ZstdError, RuntimeError, EOFError)
-"""What reading damaged records raises; lz4 raises RuntimeError, a wrong checksum is a ValueError."""
+DAMAGE = (McapError, ValueError, struct.error, zstandard.ZstdError, RuntimeError, EOFError, OverflowError, MemoryError)
+"""What reading damaged records raises: lz4 RuntimeError, a wrong checksum ValueError, a wrong size any of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,7 @@ def read_block(file: BinaryIO, block: Block) -> Iterator[tuple[int, memoryview]]
     file.seek(block.offset)
     if not block.chunk:
         return split(file.read(block.length))
-    file.seek(RECORD.size, 1)
-    chunk = Chunk.read(ReadDataStream(file))
+    chunk = Chunk.read(stream(file.read(block.length)[RECORD.size :]))
     if block.cut:
         return split(_beginning(chunk))
     data, length = get_chunk_data_stream(chunk, validate_crc=True)

@@ -16,6 +16,8 @@ __all__ = ["walk"]
 
 RUN_BYTES = 4 << 20
 """Messages outside chunks are read this many bytes at a time, or one by one where they are larger."""
+CUT_BYTES = 256 << 20
+"""Of a chunk that seems to end after the file no more is read: its length may be what is wrong."""
 
 
 def walk(file: BinaryIO, size: int) -> Index:
@@ -58,9 +60,13 @@ class _Walk:
             if not opcode or end > self._size:
                 self.index.problem = f"it breaks off at byte {offset} of {self._size}"
                 if opcode == Opcode.CHUNK:
-                    self._begin_chunk(offset, self._size - offset, cut=True)
+                    self._begin_chunk(offset, min(self._size - offset, CUT_BYTES), cut=True)
                 break
-            self._record(opcode, offset, length)
+            try:
+                self._record(opcode, offset, length)
+            except DAMAGE:
+                self.index.problem = f"it is damaged at byte {offset} of {self._size}"
+                break
             offset = end
         self._end_chunk()
         self._end_run()

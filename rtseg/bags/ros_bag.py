@@ -51,7 +51,7 @@ class RosBag:
         with _foreign(path, self._advice):
             self._reader: Any = Reader1(path) if self._ros1 else Reader2(path)
             self._reader.open()
-        self._topics = {connection.id: self._topic_of(connection) for connection in self._reader.connections}
+            self._topics = {connection.id: self._topic_of(connection) for connection in self._reader.connections}
         self.topics = list(self._topics.values())
         filled = any(topic.count for topic in self.topics)
         self.start_ns = self._reader.start_time if filled else 0
