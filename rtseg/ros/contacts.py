@@ -3,9 +3,9 @@
 What stands upright is seen along lines that run to the nadir, the pixel straight below the camera. So an obstacle's
 contact is where, on the way to the nadir, an obstacle pixel is followed by ground. Of a pixel's eight neighbours two
 enclose that direction, and both must be free of obstacles: with the nearest alone, each step of a jagged upright edge
-would count as a contact far behind the thing. Where only the other one is not free, what is some pixels farther on
-beside it decides: an upright edge is still there, the foot of a slanted wall is not. At the border of the picture an
-obstacle is at least that near.
+would count as a contact far behind the thing. Where only one of them is free, what is AHEAD pixels farther on beside
+the other decides: an upright edge is still there, the foot of a slanted wall is not. So within AHEAD pixels of the foot
+of an upright edge there may be strays behind it. At the border of the picture an obstacle is at least that near.
 """
 
 from __future__ import annotations
@@ -20,15 +20,12 @@ from rtseg.kernels.jit import jit
 from rtseg.ros.camera import Lens, Pose
 from rtseg.ros.rotations import Floats
 
-__all__ = ["DRIVABLE", "FLAT", "OBSTACLE", "UNKNOWN", "Contacts", "Finder", "sectors", "stamp"]
+__all__ = ["AHEAD", "Contacts", "Finder"]
 
-UNKNOWN, DRIVABLE, FLAT, OBSTACLE = 0, 1, 2, 3
-"""What a class is to a robot: nothing known, ground to drive on, other flat ground, what stands up."""
+OUTSIDE = 4
 BLOCK = 8
 """Side, in pixels, of the squares that share one direction to the nadir."""
-OUTSIDE = 4
-NOWHERE = 255
-"""The direction of a square that sees no ground within reach."""
+SLANTED, NOWHERE = 16, 255
 AHEAD = 6
 """Pixels farther on that tell a slanted wall's foot from an upright edge."""
 FIELDS = 9
@@ -71,8 +68,8 @@ class Finder:
 def ways(lens: Lens, pose: Pose, reach: float) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
     """For each square of pixels its direction to the nadir, and the step (rows, columns) of AHEAD pixels that way.
 
-    Directions are in sixteenths of a turn, from right by way of down; NOWHERE for squares without ground nearer to the
-    camera than `reach` metres.
+    Directions are in sixteenths of a turn, from right by way of down, and SLANTED is added to those well off all eight
+    neighbours; NOWHERE is for squares without ground nearer to the camera than `reach` metres.
     """
     height, width = lens.size
     across, down = (np.minimum(np.arange(-(-side // BLOCK) + 1) * BLOCK, side - 1) for side in (width, height))
@@ -88,10 +85,12 @@ def ways(lens: Lens, pose: Pose, reach: float) -> tuple[NDArray[np.uint8], NDArr
     lower = rays / np.linalg.norm(rays, axis=1, keepdims=True) - 1e-3 * pose.rotation[2]
     step = lens.pixels(lower) - lens.pixels(rays)
     turn = np.floor(np.arctan2(step[:, 1], step[:, 0]) * (8 / np.pi)) % 16
+    probes = np.nan_to_num(np.round(AHEAD * step / np.maximum(np.hypot(*step.T), 1e-12)[:, None]))
+    axis = np.floor((turn + 1) / 2) * (np.pi / 4)
+    slant = np.abs(probes[:, 0] * np.round(np.sin(axis)) - probes[:, 1] * np.round(np.cos(axis))) > 1
+    turn += SLANTED * slant
     known = (ground > 0) & np.isfinite(turn).reshape(ground.shape)
     found = np.where(known, np.nan_to_num(turn).reshape(ground.shape), NOWHERE).astype(np.uint8)
-    with np.errstate(invalid="ignore"):
-        probes = np.nan_to_num(np.round(AHEAD * step / np.linalg.norm(step, axis=1, keepdims=True)))
     return found, probes[:, ::-1].astype(np.int8).reshape(-1)
 
 
@@ -155,12 +154,18 @@ def search(
             if way == 255:
                 continue
             # `near` is the step nearest to the direction, `other` the one on its other side.
-            near = (way + 1) // 2
-            other = near + 1 if way % 2 == 0 else near - 1
+            near = (way + 1) // 2 % 8
             ahead = neighbour(labels, height, width, roles, row, column, near)
-            beside = neighbour(labels, height, width, roles, row, column, other)
+            slanted = way >= SLANTED
+            if ahead == 0 or (ahead == role and not slanted):
+                continue
             if ahead != OUTSIDE:
-                if ahead == 0 or ahead >= role:
+                other = near + 1 if way % 2 == 0 else near - 1
+                beside = neighbour(labels, height, width, roles, row, column, other)
+                if ahead >= role:
+                    # The direction lies well between both, and so may a wall's foot.
+                    near, other, ahead, beside = other, near, beside, ahead
+                if not 0 < ahead < role:
                     continue
                 if OUTSIDE > beside >= role:
                     (down, right), (down2, right2) = shift(near), shift(other)
@@ -200,55 +205,3 @@ def search(
                 out[begin + 8] = role
                 count += 1
     return count
-
-
-@jit
-def stamp(
-    contacts: NDArray[np.float32], cells: NDArray[np.int8], rows: int, columns: int, left: float, low: float,
-    resolution: float, reach: float, value: int,
-) -> None:  # fmt: skip
-    """Mark the cells of a grid, whose lower corner is (`left`, `low`), that the ground of obstacle contacts covers."""
-    for n in range(contacts.size // 9):
-        c = contacts[n * 9 : n * 9 + 9]
-        if c[8] != 3:
-            continue
-        # Samples are at most half a cell apart, so that no cell between two of them is passed over.
-        wide = max(math.hypot(c[2] - c[0], c[3] - c[1]), math.hypot(c[6] - c[4], c[7] - c[5]))
-        deep = max(math.hypot(c[4] - c[0], c[5] - c[1]), math.hypot(c[6] - c[2], c[7] - c[3]))
-        over = 1 + int(min(wide, reach) / resolution * 2)
-        away = 1 + int(min(deep, reach) / resolution * 2)
-        for i in range(away):
-            v = i / away
-            for j in range(over + 1):
-                u = j / over
-                near_x, near_y = c[0] + u * (c[2] - c[0]), c[1] + u * (c[3] - c[1])
-                x = near_x + v * (c[4] + u * (c[6] - c[4]) - near_x)
-                y = near_y + v * (c[5] + u * (c[7] - c[5]) - near_y)
-                column, row = math.floor((x - left) / resolution), math.floor((y - low) / resolution)
-                if 0 <= row < rows and 0 <= column < columns and x * x + y * y <= reach * reach:
-                    cells[row * columns + column] = value
-
-
-@jit
-def sectors(
-    contacts: NDArray[np.float32], ranges: NDArray[np.float32], first: float, step: float, reach: float, kind: int
-) -> None:
-    """Lower each bearing's range to the nearest contact of a kind of at least `kind` in its sector."""
-    for n in range(contacts.size // 9):
-        c = contacts[n * 9 : n * 9 + 9]
-        if c[8] < kind:
-            continue
-        distance = math.hypot((c[0] + c[2]) / 2, (c[1] + c[3]) / 2)
-        if distance > reach:
-            continue
-        one, two = math.atan2(c[1], c[0]), math.atan2(c[3], c[2])
-        width = (two - one + 3 * math.pi) % (2 * math.pi) - math.pi
-        start = one if width >= 0 else two
-        lower = math.floor((start - first) / step + 0.5)
-        upper = math.floor((start + abs(width) - first) / step + 0.5)
-        for place in range(lower, upper + 1):
-            # A bearing may be written a whole turn higher or lower than the scan's angles.
-            for turn in range(-1, 2):
-                sector = round(place + turn * 2 * math.pi / step)
-                if 0 <= sector < ranges.size:
-                    ranges[sector] = min(ranges[sector], distance)

@@ -115,7 +115,7 @@ def navigation(values: Mapping[str, Any], classes: Sequence[str]) -> Navigation 
     Errors: ConfigError, also for names that are no classes.
     """
     from rtseg.ros.camera import Pose
-    from rtseg.ros.ground import GridSettings, ScanSettings, roles
+    from rtseg.ros.ground_settings import GridSettings, ScanSettings, roles
     from rtseg.ros.navigation import Navigation, usual
 
     chosen = {}

@@ -47,7 +47,7 @@ class Camera:
 
     @property
     def axes(self) -> Any:
-        """Optical axes as columns, in the robot frame: first rolled about x, then tilted about y, then turned about z."""
+        """Optical axes as columns, in the robot frame: rolled about x, then tilted about y, then turned about z."""
         forward = np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])
         angles = ((0, 0, self.yaw), (0, self.tilt, 0), (self.roll, 0, 0))
         yaw, tilt, roll = (cv2.Rodrigues(np.radians(np.array(angle, float)))[0] for angle in angles)
@@ -90,6 +90,8 @@ class Camera:
 
     def project(self, points: Any) -> Any:
         """Pixels (n, 2) of points in the robot frame; NaN behind the camera."""
+        if not len(points):
+            return np.empty((0, 2))
         seen = (np.asarray(points, float) - self.position) @ self.axes
         front = seen[:, 2] > 0.05
         flat = np.where(front[:, None], seen, [0, 0, 1.0])
