@@ -28,6 +28,8 @@ BLOCK = 8
 SLANTED, NOWHERE = 16, 255
 AHEAD = 6
 """Pixels farther on that tell a slanted wall's foot from an upright edge."""
+AROUND = 3
+"""Pixels to each side of a contact that are asked how much of an obstacle is there."""
 FIELDS = 9
 """Numbers of a contact: four corners of its ground (near left, near right, far left, far right), and its kind."""
 
@@ -36,9 +38,13 @@ Contacts = NDArray[np.float32]
 
 
 class Finder:
-    """Finds the contacts in label maps of one lens at one pose, as far as `reach` metres from the robot's origin."""
+    """Finds the contacts in label maps of one lens at one pose, as far as `reach` metres from the robot's origin.
 
-    def __init__(self, lens: Lens, pose: Pose, reach: float) -> None:
+    Of the 7x7 pixels around an obstacle's contact at least `least` must be obstacles: networks mislabel specks.
+    """
+
+    def __init__(self, lens: Lens, pose: Pose, reach: float, least: int = 0) -> None:
+        self._least = least
         self._rays = lens.rays.reshape(-1)
         self._size = lens.size
         self._rotation = pose.rotation.astype(np.float64).reshape(-1)
@@ -58,7 +64,8 @@ class Finder:
         while True:
             count = search(
                 labels.reshape(-1), *self._size, roles, self._ways.reshape(-1), self._probes, self._ways.shape[1],
-                self._rays, self._rotation, self._position, self._reach, self._first, self._last, self._out.reshape(-1),
+                self._rays, self._rotation, self._position, self._reach, self._least, self._first, self._last,
+                self._out.reshape(-1),
             )  # fmt: skip
             if count <= len(self._out):
                 return self._out[:count]
@@ -116,6 +123,16 @@ def neighbour(
 
 
 @jit
+def crowd(labels: Labels, height: int, width: int, roles: NDArray[np.uint8], row: int, column: int) -> int:
+    """How many pixels around one are obstacles, itself included."""
+    count = 0
+    for y in range(max(0, row - AROUND), min(height, row + AROUND + 1)):
+        for x in range(max(0, column - AROUND), min(width, column + AROUND + 1)):
+            count += roles[labels[y * width + x]] == 3
+    return count
+
+
+@jit
 def land(
     rays: NDArray[np.float32], here: int, a: float, toward: int, b: float, side: int,
     rotation: Floats, position: Floats, reach: float, out: NDArray[np.float32], at: int,
@@ -140,7 +157,7 @@ def land(
 def search(
     labels: Labels, height: int, width: int, roles: NDArray[np.uint8], ways_: NDArray[np.uint8],
     probes: NDArray[np.int8], across: int, rays: NDArray[np.float32], rotation: Floats, position: Floats, reach: float,
-    first: int, last: int, out: NDArray[np.float32],
+    least: int, first: int, last: int, out: NDArray[np.float32],
 ) -> int:  # fmt: skip
     """Write the contacts of rows `first` to `last` to `out` as far as they fit; returns how many there are."""
     count, room = 0, out.size // 9
@@ -175,6 +192,8 @@ def search(
                     if inside and roles[labels[by_row * width + by_column]] >= role:
                         continue
             elif role != 3:
+                continue
+            if role == 3 and crowd(labels, height, width, roles, row, column) < least:
                 continue
             # Half a pixel towards the nadir, half a pixel to each side; at a border from the neighbours within.
             here, a, b = row * width + column, 0.5, 0.5

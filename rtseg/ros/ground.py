@@ -31,7 +31,7 @@ class GroundView:
 
     `roles` is what `ground_settings.roles` returns. `grid` and `scan` take labels HW uint8 of the lens's size and may
     be given the `contacts` of the same labels, so that both together search once. ConfigError for labels of another
-    size. Not for several threads at once.
+    size. `least` of the 7x7 pixels around an obstacle's contact must be obstacles. Not for several threads at once.
     """
 
     def __init__(
@@ -41,10 +41,12 @@ class GroundView:
         roles: NDArray[np.uint8],
         grid: GridSettings | None = None,
         scan: ScanSettings | None = None,
+        *,
+        least: int = 0,
     ) -> None:
         self.lens, self.pose, self.roles = lens, pose, roles
         self.grid_settings, self.scan_settings = grid or GridSettings(), scan or ScanSettings()
-        self._finder = Finder(lens, pose, max(self.grid_settings.max_range, self.scan_settings.range_max))
+        self._finder = Finder(lens, pose, max(self.grid_settings.max_range, self.scan_settings.range_max), least)
         self._cells = self._seen(cell_centres(self.grid_settings), self.grid_settings.max_range)
         self._unseen = self._cells < 0
         values = np.array([-1, 0, self.grid_settings.flat, -1], np.int8)

@@ -48,9 +48,17 @@ class Navigation:
     """
 
     def __init__(
-        self, part: NDArray[np.uint8], *, robot_frame: str, pose: Pose | None, grid: GridSettings, scan: ScanSettings
+        self,
+        part: NDArray[np.uint8],
+        *,
+        robot_frame: str,
+        pose: Pose | None,
+        grid: GridSettings,
+        scan: ScanSettings,
+        least: int = 0,
     ) -> None:
         self._part, self._robot_frame, self.pose, self._grid, self._scan = part, robot_frame, pose, grid, scan
+        self._least = least
         self._tree = TransformTree()
         self._lock = threading.Lock()
         self._info: Any = None
@@ -94,7 +102,7 @@ class Navigation:
         if view is None or not (
             np.array_equal(view.pose.position, pose.position) and np.array_equal(view.pose.rotation, pose.rotation)
         ):
-            self._view = view = GroundView(self._lens, pose, self._part, self._grid, self._scan)
+            self._view = view = GroundView(self._lens, pose, self._part, self._grid, self._scan, least=self._least)
             self._found = None
         return view
 

@@ -76,6 +76,9 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("drivable_classes", "auto", "classes that are free space, with commas between; auto: road and the like"),
     Parameter("flat_classes", "auto", "classes that lie flat and are not free; auto: pavement and the like"),
     Parameter("unseen_classes", "auto", "classes that say nothing of the ground; auto: sky"),
+    Parameter(
+        "min_obstacle_pixels", 8, "obstacle pixels, of 49 around it, that make a contact: fewer are specks", 0, 49
+    ),
     Parameter("grid_resolution", 0.1, "size of a cell, metres", 0.001, 100),
     Parameter("grid_near", 0.0, "where the grid begins, forward of robot_frame, metres", -1000, 1000),
     Parameter("grid_length", 20.0, "length of the grid, metres", 0.01, 1000),
@@ -139,7 +142,9 @@ def navigation(values: Mapping[str, Any], classes: Sequence[str]) -> Navigation 
         range_min=values["range_min"], range_max=values["range_max"], flat=values["scan_flat"],
     )  # fmt: skip
     table = roles(classes, chosen["drivable"], chosen["flat"], chosen["unseen"])
-    return Navigation(table, robot_frame=values["robot_frame"], pose=pose, grid=grid, scan=scan)
+    return Navigation(
+        table, robot_frame=values["robot_frame"], pose=pose, grid=grid, scan=scan, least=values["min_obstacle_pixels"]
+    )
 
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:

@@ -298,3 +298,16 @@ def test_for_any_pose_and_labels_only_road_is_free(
     finite = ranges[np.isfinite(ranges)]
     assert ((finite >= 0) & (finite <= 6.0)).all()
     assert not np.isneginf(ranges).any()
+
+
+def test_specks_are_no_obstacles_where_more_pixels_are_asked_for() -> None:
+    camera = CAMERAS["level"]
+    labels = picture(camera, ())
+    row, column = camera.size[0] * 3 // 4, camera.size[1] // 2
+    labels[row - 1 : row + 1, column : column + 2] = BOX  # four pixels
+    labels[row - 11 : row + 1, column + 40 : column + 43] = BOX  # a post three pixels wide
+    found = [view_of(camera, least=least).contacts(labels) for least in (0, 8, 13)]
+    every, fewer, none = (contacts[contacts[:, 8] == OBSTACLE] for contacts in found)
+    assert (len(every), len(fewer), len(none)) == (5, 3, 0)
+    np.testing.assert_array_equal(fewer, every[-3:])
+    assert (view_of(camera, least=8).grid(labels) == 100).sum() < (view_of(camera).grid(labels) == 100).sum()
