@@ -44,6 +44,8 @@ SINKS: Table = {
     "colors": ("rtseg.sinks.images:colors_sink", None),
     "window": ("rtseg.sinks.window:WindowSink", None),
     "stats": ("rtseg.sinks.stats:StatsSink", None),
+    "foxglove": ("rtseg.sinks.foxglove:FoxgloveSink", "foxglove"),
+    "rerun": ("rtseg.sinks.rerun:RerunSink", "rerun"),
     "null": ("rtseg.sinks.null:NullSink", None),
 }
 BACKENDS: Table = {
