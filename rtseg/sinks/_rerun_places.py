@@ -5,33 +5,30 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import socket
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import rerun as rr
-import rerun_cli
-
-from rtseg.errors import ConfigError, SinkError
+from rtseg.errors import ConfigError, SinkError, StopRun
 from rtseg.sinks._files import create_beside, disk_errors
+from rtseg.sinks._rerun_viewer import listening, start, stop
 from rtseg.sinks._viewers import bracketed, host_and_port
+
+if TYPE_CHECKING:
+    from rerun import RecordingStream
 
 __all__ = ["Place", "place_of"]
 
 LOG = logging.getLogger(__name__)
 VIEWER_PORT = 9876
 PAGE_PORT = 9090
-START_SECONDS = 30.0
-"""How long a viewer may take to open: its program has 290 MB, which a slow disk reads once."""
-SETTLE_SECONDS = 0.5
-"""A viewer listens before it asks for the screen; within this time it has ended if there is none."""
-STOP_SECONDS = 5.0
 FLUSH_SECONDS = 20.0
+CHECK_SECONDS = 1.0
+"""How often to ask whether a viewer still listens."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WINDOWS: list[subprocess.Popen[bytes]] = []
 """Viewers that were opened and stay open after the run, for the person who looks at them."""
@@ -40,40 +37,64 @@ WINDOWS: list[subprocess.Popen[bytes]] = []
 class Place:
     """Takes a stream while it is open; `check` raises what went wrong since, `close` ends it."""
 
-    def __init__(self, stream: rr.RecordingStream) -> None:
+    def __init__(self, stream: RecordingStream) -> None:
         self._stream = stream
 
     def check(self) -> None:
-        """Errors: SinkError for what could not be written."""
+        """Errors: SinkError for what could not be written; StopRun when the user closed the viewer's window."""
 
     def close(self) -> None:
         """Send what is pending, then let go. Errors: SinkError."""
-        try:
+        # Rerun (0.41) has a limit for flushing, and waits longer than that for a viewer that hangs.
+        ending = threading.Thread(target=self._end, name="rerun-end", daemon=True)
+        ending.start()
+        ending.join(FLUSH_SECONDS)
+        if ending.is_alive():
+            raise SinkError(f"{self}: it did not take what was left to send within {FLUSH_SECONDS:.0f} s")
+
+    def _end(self) -> None:
+        with suppress(RuntimeError):  # of a viewer that is gone, which `check` says
             self._stream.flush(timeout_sec=FLUSH_SECONDS)
-        except RuntimeError as exc:
-            raise SinkError(f"the Rerun viewer no longer takes what is sent: {' '.join(str(exc).split())}") from exc
-        finally:
-            self._stream.disconnect()
+        self._stream.disconnect()
 
 
 class Viewer(Place):
-    """A viewer that listens at (host, port)."""
+    """A viewer that somebody else opened at (host, port)."""
 
-    def __init__(self, stream: rr.RecordingStream, host: str, port: int) -> None:
+    def __init__(self, stream: RecordingStream, host: str, port: int) -> None:
         super().__init__(stream)
         self._address = host, port
-        stream.connect_grpc(f"rerun+http://{bracketed(host)}:{port}/proxy")
+        self._checked = time.monotonic()
+        stream.connect_grpc(f"rerun+http://{self._place}/proxy")
 
-    def close(self) -> None:
-        if not listening(*self._address):  # Rerun would try for many seconds, and complain in its own way
-            raise SinkError("the Rerun viewer was closed before the run ended")
-        super().close()
+    def __str__(self) -> str:
+        return f"Rerun viewer at {self._place}"
+
+    @property
+    def _place(self) -> str:
+        return f"{bracketed(self._address[0])}:{self._address[1]}"
+
+    def check(self) -> None:
+        if time.monotonic() > self._checked + CHECK_SECONDS:
+            if not listening(*self._address):
+                raise self._gone()
+            self._checked = time.monotonic()
+
+    def _gone(self) -> Exception:
+        return SinkError(f"{self}: it was closed, or the network was lost")
+
+
+class Window(Viewer):
+    """A viewer on this machine: closing it ends the run, as closing the `window:` does."""
+
+    def _gone(self) -> Exception:
+        return StopRun("the Rerun viewer was closed")
 
 
 class Page(Viewer):
     """A page for browsers: a program of Rerun's own that serves both page and data, until the run ends."""
 
-    def __init__(self, stream: rr.RecordingStream, host: str, port: int) -> None:
+    def __init__(self, stream: RecordingStream, host: str, port: int) -> None:
         flags = ["--serve-web", "--web-viewer-port", str(port)]
         if host not in LOOPBACK:  # the page's own origin, which is allowed by itself for localhost only
             flags += ["--cors-allow-origin", f"http://*:{port}"]
@@ -102,7 +123,7 @@ class File(Place):
     and never comes back.
     """
 
-    def __init__(self, stream: rr.RecordingStream, path: Path) -> None:
+    def __init__(self, stream: RecordingStream, path: Path) -> None:
         super().__init__(stream)
         self._path, self._temporary = path, create_beside(path)
         self._error: OSError | None = None
@@ -113,6 +134,9 @@ class File(Place):
             stream.save(f"/dev/fd/{end}")
         finally:
             os.close(end)
+
+    def __str__(self) -> str:
+        return f"cannot write {self._path}"
 
     def _copy(self, source: int) -> None:
         with open(source, "rb", buffering=0) as pipe:
@@ -144,7 +168,7 @@ class File(Place):
             raise
 
 
-def place_of(target: str) -> Callable[[rr.RecordingStream], Place]:
+def place_of(target: str) -> Callable[[RecordingStream], Place]:
     """What opens the place that a target names. Errors: ConfigError; SinkError when it is opened."""
     what = f"Rerun output 'rerun:{target}'"
     if target.endswith(".rrd"):
@@ -161,85 +185,16 @@ def place_of(target: str) -> Callable[[rr.RecordingStream], Place]:
     return lambda stream: elsewhere(stream, host, port)
 
 
-def window(stream: rr.RecordingStream) -> Place:
+def window(stream: RecordingStream) -> Place:
     """The viewer on this machine: the one that is open, else a new one, which stays open."""
     if not listening("127.0.0.1", VIEWER_PORT):
         WINDOWS.append(start("127.0.0.1", VIEWER_PORT, ["--hide-welcome-screen", "--expect-data-soon"]))
-    return Viewer(stream, "127.0.0.1", VIEWER_PORT)
+    return Window(stream, "127.0.0.1", VIEWER_PORT)
 
 
-def elsewhere(stream: rr.RecordingStream, host: str, port: int) -> Place:
+def elsewhere(stream: RecordingStream, host: str, port: int) -> Place:
     """A viewer that was started by somebody else."""
     if not listening(host, port):
         place = f"{bracketed(host)}:{port}"
         raise SinkError(f"no Rerun viewer answers at {place}: start one there: rerun --port {port}")
     return Viewer(stream, host, port)
-
-
-def listening(host: str, port: int) -> bool:
-    """Whether something accepts connections there."""
-    try:
-        socket.create_connection((host, port), 3.0).close()
-    except OSError:
-        return False
-    return True
-
-
-def start(host: str, port: int, flags: list[str]) -> subprocess.Popen[bytes]:
-    """Start Rerun's viewer or server and wait until it listens. Errors: SinkError with the reason that it gives."""
-    program = Path(rerun_cli.__file__).with_name("rerun")
-    command = [str(program), "--bind", host, "--port", str(port), *flags]
-    environment = {**os.environ, "RERUN_APP_ONLY": "true"}  # no questions: it is not at a terminal
-    with tempfile.TemporaryFile() as said:
-        try:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-                start_new_session=True,  # Ctrl-C is for the run, not for the viewer
-            )
-        except OSError as exc:
-            raise SinkError(f"cannot start Rerun's viewer {program}: {exc.strerror}: reinstall rerun-sdk") from exc
-        with stopping(process):
-            end = time.monotonic() + START_SECONDS
-            settled: float | None = None
-            while settled is None or time.monotonic() < settled:
-                if process.poll() is not None:
-                    said.seek(0)
-                    raise SinkError(refusal(said.read().decode(errors="replace")))
-                if time.monotonic() > end:
-                    raise SinkError(f"Rerun's viewer did not open within {START_SECONDS:.0f} s")
-                if settled is None and listening(host, port):
-                    settled = time.monotonic() + SETTLE_SECONDS
-                time.sleep(0.05)
-    return process
-
-
-@contextmanager
-def stopping(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Stop the process if what follows fails."""
-    try:
-        yield
-    except BaseException:
-        stop(process)
-        raise
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process and wait for it."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_SECONDS)
-
-
-def refusal(said: str) -> str:
-    """One line about a viewer that ended at once."""
-    if "DISPLAY" in said or "winit" in said:
-        return "Rerun's viewer did not open: there is no screen here: use rerun:out.rrd or rerun:web"
-    lines = [line for line in said.splitlines() if line.strip()]
-    return f"Rerun's viewer did not open: {lines[-1].strip() if lines else 'it said nothing'}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
-import rerun as rr
-import rerun.blueprint as rrb
 
 from rtseg.frame import Frame, Image, Result, StreamInfo
 from rtseg.inks import UNLABELLED, Inks
@@ -22,6 +23,27 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["RerunSink"]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Rerun's own log, which it sets up when it is loaded, off standard error: what matters is raised as an error.
+
+    A RUST_LOG that the user has set is left as it is.
+    """
+    if "RUST_LOG" in os.environ:
+        yield
+        return
+    os.environ["RUST_LOG"] = "off"
+    try:
+        yield
+    finally:
+        del os.environ["RUST_LOG"]
+
+
+with _quiet():
+    import rerun as rr
+    import rerun.blueprint as rrb
 
 
 class RerunSink:
@@ -72,7 +94,7 @@ class RerunSink:
         self._place.check()
         self._log_classes()
         self._set_time(result.frame)
-        name = name_of(result.frame)
+        name = rr.new_entity_path(name_of(result.frame)[1:].split("/"))
         stages = ("latency", *result.stages)
         if self._cameras.get(name) != stages:
             self._introduce(name, stages)
@@ -121,7 +143,7 @@ class RerunSink:
 
 def _views(name: str) -> rrb.Horizontal:
     """A camera's views, side by side: labels on the picture, the overlay, and curves."""
-    title = name.strip("/")
+    title = name[1:]
     return rrb.Horizontal(
         rrb.Spatial2DView(origin=name, contents=[name, f"{name}/mask"], name=title),
         rrb.Spatial2DView(origin=f"{name}/overlay", name=f"{title}: overlay"),
