@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from rtseg.errors import ConfigError, SinkError, StopRun
 from rtseg.sinks._files import create_beside, disk_errors
-from rtseg.sinks._rerun_viewer import listening, start, stop
-from rtseg.sinks._viewers import bracketed, host_and_port
+from rtseg.sinks._rerun_viewer import start, stop
+from rtseg.sinks._viewers import bracketed, host_and_port, listening
 
 if TYPE_CHECKING:
     from rerun import RecordingStream

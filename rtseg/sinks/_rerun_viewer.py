@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,23 +13,15 @@ from pathlib import Path
 import rerun_cli
 
 from rtseg.errors import SinkError
+from rtseg.sinks._viewers import listening
 
-__all__ = ["listening", "start", "stop"]
+__all__ = ["start", "stop"]
 
 START_SECONDS = 30.0
 """How long a viewer may take to open: its program has 290 MB, which a slow disk reads once."""
 SETTLE_SECONDS = 0.5
 """A viewer listens before it asks for the screen; within this time it has ended if there is none."""
 STOP_SECONDS = 5.0
-
-
-def listening(host: str, port: int) -> bool:
-    """Whether something accepts connections there."""
-    try:
-        socket.create_connection((host, port), 3.0).close()
-    except OSError:
-        return False
-    return True
 
 
 def start(host: str, port: int, flags: list[str]) -> subprocess.Popen[bytes]:

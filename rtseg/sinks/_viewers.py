@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 
 import cv2
@@ -10,11 +11,11 @@ import cv2
 from rtseg.errors import ConfigError, SinkError
 from rtseg.frame import Frame, Image
 
-__all__ = ["bracketed", "check_quality", "host_and_port", "jpeg", "name_of", "png", "time_of"]
+__all__ = ["bracketed", "check_quality", "host_and_port", "jpeg", "listening", "name_of", "png", "time_of"]
 
 CAMERA = "/camera"
 """What the camera of frames that came by no topic is called."""
-ADDRESS = re.compile(r"(?:(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):)?(\d+)|(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]*[^\d\s:/\[\]])")
+ADDRESS = re.compile(r"(?P<only>\d+)|(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(?::(?P<port>\d+))?")
 PNG = [
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
@@ -28,19 +29,29 @@ def host_and_port(text: str, port: int, what: str) -> tuple[str, int]:
 
     IPv6 addresses stand in brackets, and lose them. `what` names the output in messages. Errors: ConfigError.
     """
+    if not text:
+        return "127.0.0.1", port
     match = ADDRESS.fullmatch(text)
-    if text and match is None:
-        raise ConfigError(f"cannot listen or connect by {what}: write it as HOST:PORT, HOST or PORT")
-    host = (match[1] or match[3] or "").strip("[]") if match else ""
-    number = int(match[2]) if match and match[2] else port
+    if match is None:
+        raise ConfigError(f"{what}: write the address as HOST:PORT, HOST or PORT")
+    number = int(match["only"] or match["port"] or port)
     if not 1 <= number <= 65535:
         raise ConfigError(f"{what}: port {number} is not between 1 and 65535")
-    return host or "127.0.0.1", number
+    return (match["host"] or "127.0.0.1").strip("[]"), number
 
 
 def bracketed(host: str) -> str:
     """A host as it stands before a colon and a port."""
     return f"[{host}]" if ":" in host else host
+
+
+def listening(host: str, port: int) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        socket.create_connection((host, port), 3.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def check_quality(quality: int) -> int:

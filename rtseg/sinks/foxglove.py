@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,7 +19,7 @@ from rtseg.errors import SinkError
 from rtseg.frame import Frame, Result, StreamInfo
 from rtseg.inks import mask_colors
 from rtseg.palette import resolve_palette
-from rtseg.sinks._viewers import bracketed, check_quality, host_and_port, jpeg, name_of, png, time_of
+from rtseg.sinks._viewers import bracketed, check_quality, host_and_port, jpeg, listening, name_of, png, time_of
 from rtseg.spec import ModelSpec
 from rtseg.view import View
 
@@ -29,6 +30,7 @@ __all__ = ["FoxgloveSink"]
 
 LOG = logging.getLogger(__name__)
 PORT = 8765
+STOP_SECONDS = 5.0
 BACKLOG = 64
 """Messages that wait for one client; a slow one loses the oldest instead of falling ever further behind."""
 NUMBER = {"type": "number"}
@@ -89,6 +91,9 @@ class FoxgloveSink:
         if self._server is not None:
             server, self._server = self._server, None
             server.stop()
+            end = time.monotonic() + STOP_SECONDS
+            while listening(self._host, self._port) and time.monotonic() < end:
+                time.sleep(0.005)  # it returns before the port is free, and the next run may want it
         self._cameras = {}
 
     @property
