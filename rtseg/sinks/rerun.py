@@ -137,20 +137,22 @@ class RerunSink:
         new = name not in self._cameras
         self._cameras[name] = stages
         if new:
-            cameras = [_views(camera) for camera in self._cameras]
+            cameras = [_views(camera, alone=len(self._cameras) == 1) for camera in self._cameras]
             self._stream.send_blueprint(rrb.Blueprint(rrb.Vertical(*cameras), collapse_panels=True))
 
 
-def _views(name: str) -> rrb.Horizontal:
-    """A camera's views, side by side: labels on the picture, the overlay, and curves."""
+def _views(name: str, alone: bool) -> rrb.Horizontal:
+    """A camera's views: labels on the picture, the overlay, and curves; those of a camera alone are stacked."""
     title = name[1:]
-    return rrb.Horizontal(
+    pictures = (
         rrb.Spatial2DView(origin=name, contents=[name, f"{name}/mask"], name=title),
         rrb.Spatial2DView(origin=f"{name}/overlay", name=f"{title}: overlay"),
-        rrb.Vertical(
-            rrb.TimeSeriesView(origin=f"{name}/areas", name="areas"),
-            rrb.TimeSeriesView(origin=f"{name}/timing", name="milliseconds"),
-            rrb.TimeSeriesView(origin=f"{name}/drops", name="drops"),
-        ),
-        column_shares=[2, 2, 1],
     )
+    curves = rrb.Vertical(
+        rrb.TimeSeriesView(origin=f"{name}/areas", name=f"{title}: areas"),
+        rrb.TimeSeriesView(origin=f"{name}/timing", name="milliseconds"),
+        rrb.TimeSeriesView(origin=f"{name}/drops", name="drops"),
+        row_shares=[2, 2, 1],
+    )
+    together = rrb.Vertical(*pictures) if alone else rrb.Horizontal(*pictures)
+    return rrb.Horizontal(together, curves, column_shares=[2, 1])

@@ -44,11 +44,12 @@ def made(index: int, topic: str | None = None, pts: float | None = None, stamp: 
 class Recording:
     """The columns of a recording by entity and name; static ones keep their last value."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: int = 0) -> None:
         reader = chunks.RrdReader(path)
+        stores = reader.recordings()
         self.blueprints = reader.blueprints()
         self._rows: dict[str, dict[str, list[Any]]] = {}
-        for chunk in reader.stream():
+        for chunk in reader.stream(store=stores[index]):
             batch = chunk.to_record_batch()
             columns = self._rows.setdefault(chunk.entity_path, {})
             for field in batch.schema:
@@ -209,8 +210,8 @@ def test_a_viewer_that_is_open_gets_everything(tmp_path: Path) -> None:
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         process.wait(10)
-    assert sorted(Recording(tmp_path / "got.rrd")("/camera", "frame")) == [0]
     assert len(chunks.RrdReader(tmp_path / "got.rrd").recordings()) == 2
+    assert sorted(Recording(tmp_path / "got.rrd", run)("/camera", "frame")[0] for run in range(2)) == [0, 1]
 
 
 def test_a_viewer_that_goes_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +231,9 @@ def test_a_viewer_that_goes_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_lost_viewer_is_one_line_and_nothing_from_rerun() -> None:
     code = (
-        "import sys, time; from tests.sinks.results import open_to; from tests.sinks.test_rerun import *\n"
+        "import time\n"
+        "from tests.sinks.results import open_to\n"
+        "from tests.sinks.test_rerun import SinkError, _rerun_places, made, viewer\n"
         "_rerun_places.CHECK_SECONDS = 0\n"
         "with viewer('--serve-grpc') as (port, process):\n"
         "    try:\n"
