@@ -62,7 +62,17 @@ def sink_kind(uri: str) -> tuple[str, str]:
         return "images", uri
     if suffix in VIDEO_SUFFIXES:
         return "video", uri
-    known = [*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl", "window:", "labels:", "colors:", "null:"]
+    known = [
+        *VIDEO_SUFFIXES,
+        *IMAGE_SUFFIXES,
+        ".jsonl",
+        "window:",
+        "labels:",
+        "colors:",
+        "foxglove:",
+        "rerun:",
+        "null:",
+    ]
     raise ConfigError(f"cannot tell what to write from output '{uri}': {nearest(suffix or uri, known)}")
 
 
