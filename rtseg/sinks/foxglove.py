@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from rtseg.errors import SinkError
 from rtseg.frame import Frame, Result, StreamInfo
 from rtseg.inks import mask_colors
 from rtseg.palette import resolve_palette
-from rtseg.sinks._viewers import bracketed, check_quality, host_and_port, jpeg, listening, name_of, png, time_of
+from rtseg.sinks._viewers import bracketed, check_quality, host_and_port, jpeg, name_of, png, time_of
 from rtseg.spec import ModelSpec
 from rtseg.view import View
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["FoxgloveSink"]
 
 LOG = logging.getLogger(__name__)
+# What the SDK says of strangers that knock on the port would go to standard error where no logging is set up.
+logging.getLogger("foxglove").addHandler(logging.NullHandler())
 PORT = 8765
 STOP_SECONDS = 5.0
 BACKLOG = 64
@@ -92,8 +95,8 @@ class FoxgloveSink:
             server, self._server = self._server, None
             server.stop()
             end = time.monotonic() + STOP_SECONDS
-            while listening(self._host, self._port) and time.monotonic() < end:
-                time.sleep(0.005)  # it returns before the port is free, and the next run may want it
+            while not _free(self._host, self._port) and time.monotonic() < end:
+                time.sleep(0.005)  # the SDK returns before the port is free, and the next run may want it
         self._cameras = {}
 
     @property
@@ -163,7 +166,8 @@ class FoxgloveSink:
 
     def _areas(self, result: Result, head: dict[str, Any]) -> bytes:
         assert result.areas is not None
-        return msgspec.json.encode(dict(zip(self._spec.classes, result.areas.tolist(), strict=False)))
+        areas = result.areas.round(6).tolist()
+        return msgspec.json.encode(dict(zip(self._spec.classes, areas, strict=False)))
 
     def _refused(self, text: str) -> SinkError:
         place = f"{bracketed(self._host)}:{self._port}"
@@ -197,7 +201,7 @@ CLASS = {
     "hidden": {"type": "boolean"},
 }
 CLASSES = _object("rtseg.LabelInfo", {"classes": {"type": "array", "items": _object("rtseg.Class", CLASS)}})
-STAGES = {"type": "object", "additionalProperties": NUMBER}
+STAGES = {"type": "object", "properties": {}, "additionalProperties": NUMBER}
 TIMING = _object(
     "rtseg.Timing",
     {"latency_ms": NUMBER, "stages_ms": STAGES, "frame": {"type": "integer"}, "drops": {"type": "integer"}},
@@ -217,3 +221,12 @@ def _timing(result: Result, head: dict[str, Any]) -> bytes:
     latency = round(result.latency_ns / 1e6, 3)
     fields = {"latency_ms": latency, "stages_ms": stages, "frame": result.frame.index, "drops": result.drops}
     return msgspec.json.encode(fields)
+
+
+def _free(host: str, port: int) -> bool:
+    """Whether one could listen there."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        return False
+    return True

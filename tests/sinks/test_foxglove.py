@@ -6,10 +6,12 @@ import base64
 import json
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -140,6 +142,25 @@ def test_a_client_sees_picture_labels_colours_overlay_and_figures(port: int) -> 
     assert seen["/timing"][1] == {"latency_ms": 12.346, "stages_ms": {"infer": 8.0}, "frame": 0, "drops": 3}
 
 
+def test_json_has_schemas_that_viewers_understand(port: int) -> None:
+    """Foxglove offers fields by them; its parser refuses an object without `properties`."""
+    with open_to(f"foxglove:{port}") as sink, client_of(port) as client:
+        sink.write(made())
+        client.wait_for({"/label_info", *(f"/front/image{name}" for name in TOPICS)})
+        json_channels = [channel for channel in client.channels.values() if channel["encoding"] == "json"]
+    assert sorted(channel["schemaName"] for channel in json_channels) == [
+        "rtseg.Areas",
+        "rtseg.LabelInfo",
+        "rtseg.Timing",
+    ]
+    schemas = [json.loads(channel["schema"]) for channel in json_channels]
+    assert {"road", "latency_ms", "classes"} <= {name for schema in schemas for name in schema["properties"]}
+    while schemas:
+        schema = schemas.pop()
+        assert schema["type"] != "object" or "properties" in schema
+        schemas += [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
+
+
 def test_quality_is_that_of_the_pictures(port: int) -> None:
     sizes = []
     for quality in (10, 95):
@@ -244,6 +265,20 @@ def test_the_port_is_free_afterwards_also_for_clients_that_stay(port: int) -> No
                 assert time.monotonic() - start < 2
                 with socket.create_server(("127.0.0.1", port)):
                     pass
+
+
+def test_strangers_that_knock_on_the_port_are_not_talked_of(port: int) -> None:
+    code = (
+        "import socket, sys, time; from tests.sinks.results import open_to, result\n"
+        f"with open_to('foxglove:{port}') as sink:\n"
+        f"    with socket.create_connection(('127.0.0.1', {port}), 5) as stranger:\n"
+        "        stranger.sendall(b'GET / HTTP/1.1\\r\\n\\r\\n')\n"
+        "        print(stranger.recv(100))\n"
+        "    time.sleep(0.1)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("b''\n", "")
 
 
 def test_a_port_in_use_and_an_address_of_another_machine(port: int) -> None:
