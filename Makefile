@@ -33,12 +33,17 @@ $(VENV)/gpu.stamp: $(VENV)/dev.stamp tools/install_pycuda.py
 	$(BIN)/python tools/install_pycuda.py --if-possible
 	@touch $@
 
+# Two packages of ROS messages that PyPI does not have.
+$(VENV)/ros.stamp: $(VENV)/dev.stamp tools/build_ros_messages.py rtseg/ros/messages.py
+	$(BIN)/python tools/build_ros_messages.py --if-possible
+	@touch $@
+
 demo: $(VENV)/demo.stamp
 	@mkdir -p demo
 	@clip='$(CLIP)'; [ -n "$$clip" ] || clip=$$($(BIN)/python tools/demo_clip.py); \
 	$(BIN)/rtseg run "$$clip" demo/overlay.mp4 --legend --hud --report demo/report.json
 
-test: $(VENV)/gpu.stamp
+test: $(VENV)/gpu.stamp $(VENV)/ros.stamp
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 	$(BIN)/python -m pytest --gpu emulated -m "gpu and not slow"
 

@@ -23,6 +23,7 @@ from rtseg.build_command import add_build
 from rtseg.errors import RtsegError
 from rtseg.flags import add_model_flags, add_run_flags, model_config, run_config_of
 from rtseg.registry import DATASETS
+from rtseg.ros_command import add_ros
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_quantize(commands)
     add_build(commands)
     add_bench(commands)
+    add_ros(commands)
     add_data(commands)
     check = commands.add_parser("check", help="show versions, devices, what each extra lacks, and try every backend")
     check.add_argument("--json", action="store_true", help="print JSON")
@@ -120,7 +122,7 @@ def run_command(args: argparse.Namespace) -> int:
     if written:
         write_report(written, report)
     outputs = [sink_kind(uri) for uri in config.output] if report["frames"] else []
-    shown = ("window", "null", "foxglove")
+    shown = ("window", "null", "foxglove", "ros")
     files = [target for kind, target in outputs if kind not in shown and (kind != "rerun" or target.endswith(".rrd"))]
     for path in [*files, *([str(written)] if written else [])]:
         say(f"wrote {path}")

@@ -36,6 +36,8 @@ SOURCES: Table = {
     "stream": ("rtseg.sources.stream:StreamSource", None),
     "images": ("rtseg.sources.images:ImagesSource", None),
     "synthetic": ("rtseg.sources.synthetic:SyntheticSource", None),
+    "ros": ("rtseg.sources.ros:RosSource", "ros"),
+    "bag": ("rtseg.sources.bag:BagSource", "bag"),
 }
 SINKS: Table = {
     "video": ("rtseg.sinks.video:VideoSink", None),
@@ -46,6 +48,8 @@ SINKS: Table = {
     "stats": ("rtseg.sinks.stats:StatsSink", None),
     "foxglove": ("rtseg.sinks.foxglove:FoxgloveSink", "foxglove"),
     "rerun": ("rtseg.sinks.rerun:RerunSink", "rerun"),
+    "ros": ("rtseg.sinks.ros:RosSink", "ros"),
+    "bag": ("rtseg.sinks.bag:BagSink", "bag"),
     "null": ("rtseg.sinks.null:NullSink", None),
 }
 BACKENDS: Table = {

@@ -48,6 +48,8 @@ Notify = Callable[[str], None]
 """Called with one line of text for a person."""
 Watch = Callable[[Pipeline, StreamInfo], AbstractContextManager[Any]]
 """Makes the context in which frames flow: a progress display."""
+SinkFactory = Callable[[Stages, View], Sink]
+"""Makes a sink for what a segmenter finds, drawn as a view says."""
 
 
 def run_config(config: RunConfig, *, notify: Notify = log.info, watch: Watch | None = None) -> dict[str, Any]:
@@ -87,14 +89,17 @@ def open_pipeline(
     notify: Notify = log.info,
     *,
     source: Source | None = None,
+    sink: SinkFactory | None = None,
     recorder: Callable[[tuple[str, ...]], Recorder] = Recorder,
 ) -> tuple[Pipeline, StreamInfo]:
     """Open every part of a run on `stack`, warmed up and ready for `pipeline.run`; `notify` gets lines for a person.
 
-    `source` takes the place of the configured input; `recorder` makes what notes the times, from the stages' names.
+    `source` takes the place of the configured input, what `sink` makes that of the outputs; `recorder` makes what notes
+    the times, from the stages' names.
     Errors: every RtsegError that a setting, model, source or output can give.
     """
-    check_outputs(config)
+    if sink is None:
+        check_outputs(config)
     if config.threads:
         # What runs next in this process is not ours to slow down.
         stack.callback(kernels.set_threads, kernels.threads())
@@ -113,7 +118,7 @@ def open_pipeline(
     capture = stack.enter_context(Capture(source or open_source(config.input, config.source), config.policy))
     info = capture.info
     notify(describe_source(info, capture))
-    sinks = open_sinks(config, info, segmenter, view)
+    sinks = [sink(segmenter, view)] if sink else open_sinks(config, info, segmenter, view)
     reported = frozenset({"areas"} if config.stats else ())
     needs = reported.union(*(sink.needs for sink in sinks))
     queue = LIVE_QUEUE if info.live else FILE_QUEUE

@@ -128,6 +128,10 @@ class Rolling:
         self._times.append(t_done)
         self._latencies.append(latency_ns)
 
+    def __len__(self) -> int:
+        """The frames in the window."""
+        return len(self._latencies)
+
     @property
     def fps(self) -> float:
         """Frames per second over the window; 0 until two frames are done."""

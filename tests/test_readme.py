@@ -20,8 +20,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in block.splitlines()]
 RTSEG = [words[1:] for words in COMMANDS if words[:1] == ["rtseg"]]
-# A camera, a stream or a screen is not at hand everywhere, and training takes an hour.
-ELSEWHERE = ("camera:0", "rtsp://camera/stream", "configs/camera-window.yaml", "CAMVID", "runs/unet-fast0/best.pt")
+# A camera, a stream, a robot or a screen is not at hand everywhere, and training takes an hour.
+ELSEWHERE = (
+    "camera:0", "rtsp://camera/stream", "configs/camera-window.yaml", "CAMVID", "runs/unet-fast0/best.pt", "ros",
+)  # fmt: skip
 
 
 def test_there_are_commands() -> None:

@@ -32,7 +32,11 @@ def _describe(value: Any) -> str:
 
 
 def check_image(where: str, image: Any) -> NDArray[np.uint8]:
-    """An image as a contiguous HWC uint8 array; a view with gaps is copied."""
+    """An image as a contiguous HWC uint8 array; a view with gaps is copied.
+
+    It is read-only, so that kernels are compiled once for pictures that may be written to and those that may not (the
+    bytes of a message).
+    """
     if (
         not isinstance(image, np.ndarray)
         or image.dtype != np.uint8
@@ -41,7 +45,9 @@ def check_image(where: str, image: Any) -> NDArray[np.uint8]:
         or not image.size
     ):
         raise ConfigError(f"{where}: image is {_describe(image)}, expected HxWx3 uint8 in BGR order")
-    return np.ascontiguousarray(image)
+    view: NDArray[np.uint8] = np.ascontiguousarray(image).view()
+    view.flags.writeable = False
+    return view
 
 
 def check_labels(where: str, labels: Any, size: tuple[int, ...] | None = None) -> NDArray[np.uint8]:

@@ -58,21 +58,14 @@ def sink_kind(uri: str) -> tuple[str, str]:
     suffix = Path(uri).suffix.lower()
     if suffix == ".jsonl":
         return "stats", uri
+    if suffix == ".mcap":
+        return "bag", uri
     if suffix in IMAGE_SUFFIXES:
         return "images", uri
     if suffix in VIDEO_SUFFIXES:
         return "video", uri
-    known = [
-        *VIDEO_SUFFIXES,
-        *IMAGE_SUFFIXES,
-        ".jsonl",
-        "window:",
-        "labels:",
-        "colors:",
-        "foxglove:",
-        "rerun:",
-        "null:",
-    ]
+    prefixes = ("window:", "labels:", "colors:", "foxglove:", "rerun:", "null:")
+    known = [*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl", ".mcap", *prefixes]
     raise ConfigError(f"cannot tell what to write from output '{uri}': {nearest(suffix or uri, known)}")
 
 

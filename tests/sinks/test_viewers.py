@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.cli import make_parser
+from rtseg.cli import main, make_parser
 from rtseg.errors import ConfigError, SinkError
 from rtseg.frame import Frame, Header
 from rtseg.sinks import sink_kind
 from rtseg.sinks._viewers import bracketed, host_and_port, jpeg, name_of, time_of
+from tests.sinks.results import free_port
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/viewers.md").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line, comments=True) for line in PAGE.splitlines() if line.startswith("rtseg ")]
@@ -76,3 +77,14 @@ def test_the_pages_commands(words: list[str]) -> None:
     args = make_parser().parse_args(words[1:])
     assert [sink_kind(output)[0] for output in args.output] == [re.split(":", words[-1])[0]]
     assert len(COMMANDS) == 6
+
+
+def test_a_run_with_both(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What was only shown is not called written, and a recording is; the second run finds the port free."""
+    words = ["run", "synthetic:shapes", f"foxglove:{free_port()}", f"rerun:{tmp_path}/out.rrd", "--input-size", "64x96"]
+    for _ in range(2):
+        assert main([*words, "--short-side", "64", "--limit", "3"]) == 0
+        said = capfd.readouterr().err.splitlines()
+        assert [line for line in said if line.startswith("wrote ")] == [f"wrote {tmp_path}/out.rrd"]
+        assert not [line for line in said if "ERROR" in line or "WARN" in line]
+    assert (tmp_path / "out.rrd").stat().st_size > 10_000
