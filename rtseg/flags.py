@@ -132,8 +132,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_run_flags(run: argparse.ArgumentParser) -> None:
     """Input, outputs and every flag of `rtseg run`."""
-    run.add_argument("input", nargs="?", help="clip.mp4, camera:0, rtsp://…, 'frames/*.png', synthetic:drive")
-    run.add_argument("output", nargs="*", help="out.mp4, frames/%%06d.png, labels:ids/%%06d.png, stats.jsonl, window:")
+    run.add_argument("input", nargs="?", help="clip.mp4, camera:0, rtsp://…, 'frames/*.png', drive.mcap#/topic, …")
+    run.add_argument(
+        "output", nargs="*", help="out.mp4, frames/%%06d.png, labels:ids/%%06d.png, stats.jsonl, out.mcap, …"
+    )
     run.add_argument("--config", type=Path, metavar="YAML", help="a pipeline file; flags win over it")
     add_model_flags(run)
     add_drawing_flags(run)

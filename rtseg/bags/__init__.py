@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from rtseg.errors import SourceError
-
 __all__ = [
     "Attachment",
     "Bag",
@@ -21,7 +19,6 @@ __all__ = [
     "Topic",
     "is_bag",
     "kind_of",
-    "open_bag",
     "span",
     "split_target",
 ]
@@ -148,31 +145,6 @@ def kind_of(name: str) -> str:
     """A type's name as ROS 2 writes it: sensor_msgs/Image -> sensor_msgs/msg/Image; others are left as they are."""
     parts = name.split("/")
     return f"{parts[0]}/msg/{parts[1]}" if len(parts) == 2 and all(parts) else name
-
-
-def open_bag(path: str | Path) -> Bag:
-    """Open a bag for reading. Errors: SourceError for what is none, or damaged beyond use; MissingExtra."""
-    path = Path(path)
-    try:
-        if not path.exists():
-            raise SourceError(f"{path} does not exist")
-        if path.is_dir():
-            from rtseg.bags.folder import open_folder
-
-            return open_folder(path)
-        if path.stat().st_size == 0:
-            raise SourceError(f"{path} is empty (0 bytes)")
-        if path.suffix.lower() == ".mcap":
-            from rtseg.bags.mcap_bag import McapBag
-
-            return McapBag(path, [path])
-        from rtseg.bags.ros_bag import RosBag
-
-        return RosBag(path)
-    except SourceError:
-        raise
-    except OSError as exc:
-        raise SourceError(f"{path} cannot be read: {(exc.strerror or str(exc)).lower()}") from exc
 
 
 def span(bag: Bag, start: float | None, end: float | None) -> tuple[int | None, int | None]:

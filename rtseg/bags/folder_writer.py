@@ -42,14 +42,14 @@ class FolderWriter:
 
     def __init__(self, path: Path, topics: Sequence[Topic]) -> None:
         self._path = path
+        if path.exists():
+            raise SinkError(f"cannot write {path}: it exists, and a rosbag2 is never replaced: choose another name")
         for topic in topics:
             if topic.encoding not in ("cdr", "ros1"):
                 raise SinkError(
                     f"cannot write {path}: topic {topic.name} is in {topic.encoding}, which a rosbag2 cannot hold: "
                     f"write {path.name}.mcap"
                 )
-        if path.exists():
-            raise SinkError(f"cannot write {path}: it exists, and a rosbag2 is never replaced: choose another name")
         self._connections: dict[Topic, tuple[Connection, Convert | None]] = {}
         # The library calls the file in it after its folder, which therefore has its final name from the start.
         self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mcap import records
-from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 
 from rtseg.bags import Attachment, Message, Metadata, Schema, Topic, kind_of
-from rtseg.bags.mcap_index import DAMAGE, MESSAGE, RECORD, Block, Index, index_of, read_block, stream
+from rtseg.bags.mcap_index import Index, of_summary
+from rtseg.bags.mcap_records import DAMAGE, MAGIC, MESSAGE, RECORD, Block, read_block, stream
+from rtseg.bags.mcap_walk import walk
 from rtseg.errors import SourceError
 
 __all__ = ["McapBag"]
@@ -33,7 +34,7 @@ class McapBag:
         self._ended = False
         self._indexes: list[Index] = []
         try:
-            self._indexes = [index_of(name, self._file(number)) for number, name in enumerate(files)]
+            self._indexes = [_index_of(name, self._file(number)) for number, name in enumerate(files)]
         except BaseException:
             self.close()
             raise
@@ -53,7 +54,7 @@ class McapBag:
         ]
         damaged = len(self._damaged) + sum(index.damaged for index in self._indexes)
         if damaged:
-            problems.append(f"{self.path}: {damaged} damaged chunk{'s' if damaged > 1 else ''} left out")
+            problems.append(f"{self.path}: {damaged} damaged {'chunks' if damaged > 1 else 'chunk'} left out")
         return "; ".join(problems) or None
 
     def messages(
@@ -98,22 +99,30 @@ class McapBag:
             if (topic := topics.get(channel)) is not None:
                 message = Message(topic, log_time, publish_time, sequence, bytes(content[MESSAGE.size :]))
                 yield log_time, number, block.offset, place, message
+            elif channel not in self._topics[number]:
+                self._damaged.add((number, block.offset))
 
     def extras(self) -> Iterator[Attachment | Metadata]:
         """Attachments and metadata records."""
         for number, index in enumerate(self._indexes):
-            for offset in index.metadata:
-                table = records.Metadata.read(self._stream(number, offset))
-                yield Metadata(table.name, table.metadata)
-            for offset in index.attachments:
-                file = records.Attachment.read(self._stream(number, offset))
-                yield Attachment(file.name, file.media_type, file.log_time, file.create_time, file.data)
+            for offset in (*index.metadata, *index.attachments):
+                try:
+                    yield self._extra(number, offset)
+                except DAMAGE:
+                    self._damaged.add((number, offset))
 
-    def _stream(self, number: int, offset: int) -> ReadDataStream:
+    def _extra(self, number: int, offset: int) -> Attachment | Metadata:
         file = self._file(number)
         file.seek(offset)
-        _, length = RECORD.unpack(file.read(RECORD.size))
-        return stream(file.read(length))
+        opcode, length = RECORD.unpack(file.read(RECORD.size))
+        content = stream(file.read(length))
+        if opcode == Opcode.METADATA:
+            table = records.Metadata.read(content)
+            return Metadata(table.name, table.metadata)
+        if opcode != Opcode.ATTACHMENT:
+            raise ValueError(f"opcode {opcode} where an attachment was expected")
+        found = records.Attachment.read(content)
+        return Attachment(found.name, found.media_type, found.log_time, found.create_time, found.data)
 
     def _topics_of(self, index: Index) -> dict[int, Topic]:
         """Topics by channel; channels without messages too."""
@@ -144,3 +153,11 @@ class McapBag:
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+
+def _index_of(path: Path, file: BinaryIO) -> Index:
+    """The index of an open file: its own, or that of a walk over its records where it is missing or wrong."""
+    if file.read(len(MAGIC)) != MAGIC:
+        raise SourceError(f"{path} is not an MCAP file: it does not begin as one")
+    size = path.stat().st_size
+    return of_summary(file, size) or walk(file, size)

@@ -45,13 +45,13 @@ class RosBag:
         self.path = path
         self._ros1 = path.suffix.lower() == ".bag"
         self.storage = "ros1" if self._ros1 else "sqlite3"
-        mend = f"try `rosbag reindex {path}`" if self._ros1 else f"try `sqlite3 {path} .recover`"
-        self._advice = f"if it was cut off, {mend}"
+        tool = f"rosbag reindex {path}" if self._ros1 else "ros2 bag reindex" if path.is_dir() else "sqlite3 .recover"
+        self._advice = f"if it was cut off, try `{tool}`"
         self.warning: str | None = None
         with _foreign(path, self._advice):
             self._reader: Any = Reader1(path) if self._ros1 else Reader2(path)
             self._reader.open()
-        self._topics = {connection.id: self._topic_of(connection) for connection in self._reader.connections}
+            self._topics = {connection.id: self._topic_of(connection) for connection in self._reader.connections}
         self.topics = list(self._topics.values())
         filled = any(topic.count for topic in self.topics)
         self.start_ns = self._reader.start_time if filled else 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
@@ -12,7 +10,7 @@ from rosbags.rosbag2.metadata import dump_qos_v8
 from rtseg.bags import Attachment, Metadata, Schema, Topic
 from rtseg.ros import messages
 
-__all__ = ["Writer", "open_writer", "profile", "ros_topic"]
+__all__ = ["Writer", "profile", "ros_topic"]
 
 
 class Writer(Protocol):
@@ -30,17 +28,6 @@ class Writer(Protocol):
     def finish(self) -> None: ...
 
     def discard(self) -> None: ...
-
-
-def open_writer(path: Path, topics: Sequence[Topic]) -> Writer:
-    """The writer for a name: .mcap is a file, anything else a rosbag2's folder. `topics` are those of the input bag."""
-    if path.suffix.lower() == ".mcap":
-        from rtseg.bags.mcap_writer import McapWriter
-
-        return McapWriter(path, topics)
-    from rtseg.bags.folder_writer import FolderWriter
-
-    return FolderWriter(path, topics)
 
 
 def profile(*, latched: bool = False) -> Qos:

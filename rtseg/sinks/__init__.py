@@ -29,6 +29,7 @@ class Sink(Protocol):
 
     A sink whose listeners come and go may have a property `wanted` beside it, the part of its needs that somebody asks
     for now: it is read once per frame from the loop's thread, and a result lacks the rest (unless others asked for it).
+    One that may have much to do at the end has an attribute `finish_seconds`, how long leaving it may take.
     The arrays of a result may be reused after `write` returns and every reference to them is gone. On an exception
     `__exit__` still finishes what is finishable: a video stays playable, nothing half-written keeps its final name.
     """

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rtseg.bags import Bag, Message, Topic, is_bag, open_bag, span
+from rtseg.bags import Bag, Message, Topic, is_bag, span
+from rtseg.bags.files import open_bag, open_writer
 from rtseg.bags.names import base_names
-from rtseg.bags.writers import Writer, open_writer, ros_topic
+from rtseg.bags.writers import Writer, ros_topic
 from rtseg.errors import ConfigError, SinkError
 from rtseg.frame import Frame, Header, Result, StreamInfo
 from rtseg.ros.facts import label_info_bytes
@@ -28,6 +29,8 @@ __all__ = ["BagSink"]
 
 log = logging.getLogger("rtseg")
 
+SLOWEST = 2_000_000
+"""Bytes per second at which even a poor disk copies what the input holds after its last picture."""
 CAMERA, FRAME_ID = "/camera/image", "camera"
 """The topic and frame of pictures that come without a header."""
 
@@ -89,6 +92,7 @@ class BagSink:
         self._copy: Copy | None = None
         self._cameras: dict[str, Outputs] = {}
         self._frames = 0
+        self.finish_seconds = 120.0
 
     def __enter__(self) -> Self:
         source = Path(self._info.source)
@@ -96,6 +100,8 @@ class BagSink:
             if self._path.exists() and source.exists() and _same(self._path, source):
                 raise SinkError(f"cannot write {self._path}: it is the input: choose another name")
             self._bag = open_bag(source)
+            files = source.iterdir() if source.is_dir() else (source,)
+            self.finish_seconds += sum(file.stat().st_size for file in files) / SLOWEST
         try:
             self._open()
         except BaseException:

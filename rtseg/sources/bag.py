@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from rosbags.serde.errors import SerdeError
 
-from rtseg.bags import Bag, Message, open_bag, span, split_target
-from rtseg.bags.choose import choose
+from rtseg.bags import Bag, Message, span, split_target
+from rtseg.bags.choose import choose, is_picture
+from rtseg.bags.files import open_bag
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, Header, StreamInfo
 from rtseg.ros import messages
@@ -106,6 +107,8 @@ class BagSource:
         """The camera messages between start and end, every stride-th of each topic."""
         turns: Counter[str] = Counter()
         for message in bag.messages(names, *span(bag, self._start, self._end)):
+            if not is_picture(message.topic):  # topics of one name may be of several types
+                continue
             name = message.topic.name
             if turns[name] % self._stride == 0:
                 yield message
@@ -137,7 +140,7 @@ class BagSource:
         self.info.details["complete"] = True
 
     def _describe(self, bag: Bag, names: Sequence[str], size: tuple[int, int]) -> StreamInfo:
-        chosen = [topic for topic in bag.topics if topic.name in names]
+        chosen = [topic for topic in bag.topics if topic.name in names and is_picture(topic)]
         length = (bag.end_ns - bag.start_ns) / 1e9
         rate = sum(max(0, topic.count - 1) for topic in chosen) / length if length else 0.0
         frames = -(-sum(topic.count for topic in chosen) // self._stride)
@@ -152,7 +155,7 @@ class BagSource:
             details={
                 "storage": bag.storage,
                 "topics": ",".join(names),
-                "duration": length,
+                "duration": round(length, 3),
                 "start": self._start,
                 "end": self._end,
                 "complete": None,

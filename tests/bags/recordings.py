@@ -11,7 +11,7 @@ import numpy as np
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 
@@ -141,9 +141,16 @@ def mcap_bytes(folder: Path, records: Sequence[Record], **options: Any) -> bytes
     return write_mcap(folder / "whole.mcap", records, **options).read_bytes()
 
 
-def write_rosbag2(folder: Path, records: Sequence[Record], plugin: StoragePlugin = StoragePlugin.SQLITE3) -> Path:
+def write_rosbag2(
+    folder: Path,
+    records: Sequence[Record],
+    plugin: StoragePlugin = StoragePlugin.SQLITE3,
+    compression: CompressionMode = CompressionMode.NONE,
+) -> Path:
     """A rosbag2 of the records that are CDR."""
-    with Writer2(folder, version=8, storage_plugin=plugin) as writer:
+    bag = Writer2(folder, version=8, storage_plugin=plugin)
+    bag.set_compression(compression, CompressionFormat.ZSTD)
+    with bag as writer:
         connections: dict[str, Any] = {}
         for record in records:
             if record.encoding == "cdr":

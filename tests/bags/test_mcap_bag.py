@@ -7,11 +7,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mcap.opcode import Opcode
 from mcap.writer import CompressionType, IndexType
 
-from rtseg.bags import Attachment, Metadata, open_bag
+from rtseg.bags import Attachment, Metadata
+from rtseg.bags.files import open_bag
 from rtseg.errors import SourceError
 from tests.bags.recordings import START, Record, drive, mcap_bytes, write_mcap
 
@@ -156,8 +158,6 @@ def test_of_a_chunk_that_is_cut_its_beginning_is_read(compression: CompressionTy
 
 
 def noise(seed: int) -> bytes:
-    import numpy as np
-
     return np.random.default_rng(seed).bytes(10_000)
 
 
@@ -234,3 +234,32 @@ def test_a_file_of_its_magic_alone_has_no_topics(tmp_path: Path) -> None:
     with closing(open_bag(path)) as bag:
         assert (list(bag.topics), list(bag.messages()), bag.start_ns) == ([], [], 0)
         assert bag.warning == f"{path}: it ends without its index, after 8 bytes"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_byte_is_wrong_nothing_is_lost_without_a_word(seed: int, tmp_path: Path) -> None:
+    records = drive(4)
+    options: list[dict[str, Any]] = [
+        {},
+        BARE,
+        {"compression": CompressionType.LZ4},
+        {"compression": CompressionType.NONE},
+    ]
+    whole = mcap_bytes(tmp_path, records, chunk_size=6_000, extras=True, **options[seed])
+    random = np.random.default_rng(seed)
+    expected, path, hurt = facts(records), tmp_path / "damaged.mcap", 0
+    for _ in range(60):
+        data = bytearray(whole)
+        for place in random.integers(8, len(data), random.integers(1, 4)):
+            data[place] ^= random.integers(1, 256)
+        path.write_bytes(data)
+        with closing(open_bag(path)) as bag:
+            found = list(bag.messages())
+            extras = list(bag.extras())
+            assert len(extras) <= 2
+            if bag.warning is None:
+                assert [message.data for message in found] == [fact[-1] for fact in expected]
+            else:
+                hurt += 1
+                assert "\n" not in bag.warning
+    assert hurt > 20

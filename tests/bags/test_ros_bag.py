@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
-from rtseg.bags import Bag, open_bag
+from rtseg.bags import Bag
+from rtseg.bags.files import open_bag
 from rtseg.errors import SourceError
 from rtseg.ros import messages
 from tests.bags.recordings import START, drive, ros1, write_mcap, write_ros1, write_rosbag2
@@ -32,6 +33,14 @@ def test_a_rosbag2_folder(plugin: StoragePlugin, tmp_path: Path) -> None:
         assert (camera.kind, camera.encoding, camera.count) == (messages.IMAGE, "cdr", 4)
         assert camera.schema is not None
         assert camera.schema.data.decode() == messages.definition(messages.IMAGE)
+
+
+@pytest.mark.parametrize("mode", [CompressionMode.FILE, CompressionMode.MESSAGE], ids=lambda mode: mode.name)
+@pytest.mark.parametrize("plugin", list(StoragePlugin), ids=lambda plugin: plugin.name)
+def test_a_compressed_rosbag2(plugin: StoragePlugin, mode: CompressionMode, tmp_path: Path) -> None:
+    records = [record for record in drive(4) if record.encoding == "cdr"]
+    with closing(open_bag(write_rosbag2(tmp_path / "bag", records, plugin, mode))) as bag:
+        assert found(bag) == [(r.topic, r.log_time, r.data) for r in records]
 
 
 def test_a_db3_file_alone_with_topics_and_times(tmp_path: Path) -> None:

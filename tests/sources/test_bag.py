@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mcap.writer import Writer
 
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, Header
@@ -158,6 +159,25 @@ def test_a_bag_without_pictures_names_what_it_has(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(SourceError, match=r"no topic of sensor_msgs.*it breaks off at byte 8 of 20$"):
         frames_of(path)
+
+
+def test_of_topics_of_one_name_the_pictures_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    records = drive(2, other=False)
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        for kind, wanted in ((messages.IMAGE, records), ("std_msgs/msg/String", [None])):
+            schema = writer.register_schema(kind, "ros2msg", messages.definition(kind).encode())
+            channel = writer.register_channel("/camera", "cdr", schema)
+            for record in wanted:
+                data, log_time = (text("on"), START) if record is None else (record.data, record.log_time)
+                writer.add_message(channel, log_time, data, log_time)
+        writer.finish()
+    for target in (path, f"{path}#/camera"):
+        frames, source = frames_of(target)
+        assert len(frames) == source.info.frames == 2
+        assert source.skipped == {}
 
 
 def broken(record: Record) -> Record:
