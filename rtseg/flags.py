@@ -79,7 +79,7 @@ SINK_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--bitrate", str, "RATE", "bit rate of the output, bits per second, for example 4M"),
     ("--preset", str, "NAME", "speed preset of the encoder (default for H.264: ultrafast)"),
     ("--output-rate", float, "FPS", "a fixed frame rate instead of the input's timestamps"),
-    ("--quality", int, "N", "JPEG quality of image outputs and of overlays in bags, 1 to 100"),
+    ("--quality", int, "N", "JPEG quality of images, in viewers and of overlays in bags, 1 to 100"),
     ("--confidence", yes_or_no, "yes|no", "add the confidence map to a bag (default: no)"),
     ("--original", yes_or_no, "yes|no", "add the pictures themselves to a bag (default: unless the input is one)"),
 )

@@ -46,6 +46,8 @@ SINKS: Table = {
     "colors": ("rtseg.sinks.images:colors_sink", None),
     "window": ("rtseg.sinks.window:WindowSink", None),
     "stats": ("rtseg.sinks.stats:StatsSink", None),
+    "foxglove": ("rtseg.sinks.foxglove:FoxgloveSink", "foxglove"),
+    "rerun": ("rtseg.sinks.rerun:RerunSink", "rerun"),
     "ros": ("rtseg.sinks.ros:RosSink", "ros"),
     "bag": ("rtseg.sinks.bag:BagSink", "bag"),
     "null": ("rtseg.sinks.null:NullSink", None),

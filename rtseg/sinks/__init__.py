@@ -65,7 +65,8 @@ def sink_kind(uri: str) -> tuple[str, str]:
         return "images", uri
     if suffix in VIDEO_SUFFIXES:
         return "video", uri
-    known = [*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl", ".mcap", "window:", "labels:", "colors:", "null:"]
+    prefixes = ("window:", "labels:", "colors:", "foxglove:", "rerun:", "null:")
+    known = [*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl", ".mcap", *prefixes]
     raise ConfigError(f"cannot tell what to write from output '{uri}': {nearest(suffix or uri, known)}")
 
 
