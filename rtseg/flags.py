@@ -72,6 +72,8 @@ SOURCE_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--low-latency", yes_or_no, "yes|no", "keep a stream from buffering (default: yes)"),
     ("--reconnect", count_or("forever"), "N|forever", "how often to open a lost stream or camera again, in a row"),
     ("--backoff-limit", float, "SECONDS", "longest wait between two attempts to reconnect to a stream (default: 30)"),
+    ("--input-reliability", str, "best_effort|reliable", "QoS of a ROS topic that is read (default: best_effort)"),
+    ("--input-history", int, "N", "messages of a ROS topic that may wait (default: 1, the newest)"),
 )
 SINK_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--codec", str, "NAME", "video codec of the output, for example h264, hevc, vp9"),
@@ -82,8 +84,13 @@ SINK_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--quality", int, "N", "JPEG quality of images, in viewers and of overlays in bags, 1 to 100"),
     ("--confidence", yes_or_no, "yes|no", "add the confidence map to a bag (default: no)"),
     ("--original", yes_or_no, "yes|no", "add the pictures themselves to a bag (default: unless the input is one)"),
+    ("--output-reliability", str, "best_effort|reliable", "QoS of ROS topics that are published (default: reliable)"),
+    ("--output-history", int, "N", "messages of a published ROS topic that may wait (default: 5)"),
 )
-RENAMED = {"input_rate": "rate", "input_size": "size", "output_rate": "rate"}
+RENAMED = {
+    "input_rate": "rate", "input_size": "size", "input_reliability": "reliability", "input_history": "depth",
+    "output_rate": "rate", "output_reliability": "reliability", "output_history": "depth",
+}  # fmt: skip
 SPEC_FIELDS = (
     "mean", "std", "scale", "channels", "layout", "output_name", "output_kind", "output_layout", "multiple",
 )  # fmt: skip

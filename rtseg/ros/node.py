@@ -70,7 +70,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         self._view: View | None = None
         self._topics: Publishers | None = None
         self._held: list[Any] = []
-        self._subscriptions: list[Any] = []
+        self._inputs: list[Any] = []
         self._log = NodeLog(self)
         self._declare()
         self.add_on_set_parameters_callback(self._set)
@@ -117,13 +117,11 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         values, intake = self.values, self._intake
         profile = qos(values["image_reliability"], values["image_depth"])
         try:
-            self._subscriptions.append(subscribe(self, intake.topic, intake.kind, profile, self._take))
+            self._inputs.append(subscribe(self, intake.topic, intake.kind, profile, self._take))
             if values["camera_info"] != "none":
                 topic = info_topic(intake.topic) if values["camera_info"] == "auto" else values["camera_info"]
                 profile = qos("best_effort", 1)
-                self._subscriptions.append(
-                    subscribe(self, topic, messages.CAMERA_INFO, profile, self._take_camera_info)
-                )
+                self._inputs.append(subscribe(self, topic, messages.CAMERA_INFO, profile, self._take_camera_info))
             self._subscribe_to_transforms()
         except ValueError as exc:  # rclpy's errors of topic names
             log.error("%s", " ".join(str(exc).split()))
@@ -223,13 +221,13 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
 
             try:
                 profile = qos("reliable", 100, latched=static)
-                self._subscriptions.append(subscribe(self, topic, messages.TF, profile, take))
+                self._inputs.append(subscribe(self, topic, messages.TF, profile, take))
             except MissingExtra as exc:
                 log.warning("no camera pose from tf: %s", exc)
                 return
 
     def _unsubscribe(self) -> None:
-        held, self._subscriptions = self._subscriptions, []
+        held, self._inputs = self._inputs, []
         for subscription in held:
             self.destroy_subscription(subscription)
 

@@ -36,7 +36,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.signals import SignalHandlerOptions
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ JOIN_SECONDS = 5.0
 OLDEST_SECONDS = 10.0
 """Ages of messages beyond this are clocks that differ, not delays."""
 FIX = {
-    "RELIABILITY": "set image_reliability to what the publisher offers",
+    "RELIABILITY": "ask for best_effort (image_reliability of the node, --input-reliability of rtseg run)",
     "DURABILITY": "the publisher must offer at least what is asked for",
 }
 Put = Callable[[bytes, bytes, "int | None", int], None]
@@ -125,7 +125,7 @@ def subscribe(node: Node, topic: str, kind: str, profile: QoSProfile, put: Put) 
         )
 
     def mismatch(event: Any) -> None:
-        policy = getattr(event.last_policy_kind, "name", None) or QoSPolicyKind(event.last_policy_kind).name
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
         asked = f"reliability {profile.reliability.name.lower()}, durability {profile.durability.name.lower()}"
         log.warning(
             "%s: %d publisher(s) do not match this subscription's QoS, nothing comes from them: their %s is less than "
@@ -153,16 +153,16 @@ class Publishers:
 
     def __init__(self, node: Node, kinds: Mapping[str, str], profile: QoSProfile, *, managed: bool = True) -> None:
         self._node, self._publishers = node, dict[str, Any]()
-        create = getattr(node, "create_lifecycle_publisher", None) if managed else None
+        create, self._destroy = node.create_publisher, node.destroy_publisher
+        if managed and isinstance(node, LifecycleNode):
+            create, self._destroy = node.create_lifecycle_publisher, node.destroy_lifecycle_publisher
         for topic, kind in kinds.items():
             events = PublisherEventCallbacks(incompatible_qos=self._mismatch(f"~/{topic}", profile))
-            self._publishers[topic] = (create or node.create_publisher)(
-                message_class(kind), f"~/{topic}", profile, event_callbacks=events
-            )
+            self._publishers[topic] = create(message_class(kind), f"~/{topic}", profile, event_callbacks=events)
 
     def _mismatch(self, topic: str, profile: QoSProfile) -> Callable[[Any], None]:
         def report(event: Any) -> None:
-            policy = getattr(event.last_policy_kind, "name", None) or QoSPolicyKind(event.last_policy_kind).name
+            policy = qos_policy_name_from_kind(event.last_policy_kind)
             log.warning(
                 "%s: %d subscriber(s) ask for more %s than is offered (%s, %s) and get nothing: see output_reliability",
                 self._node.resolve_topic_name(topic), event.total_count, policy.lower(),
@@ -187,7 +187,7 @@ class Publishers:
         """Take the topics off the graph."""
         publishers, self._publishers = self._publishers, {}
         for publisher in publishers.values():
-            self._node.destroy_publisher(publisher)
+            self._destroy(publisher)
 
 
 class LabelInfo:

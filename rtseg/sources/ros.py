@@ -22,8 +22,9 @@ class RosSource:
     """Pictures of an Image topic, or of a CompressedImage topic, whose name ends in /compressed.
 
     Messages that are lost, on the way or because newer ones came, are gaps in `Frame.index`; those that are no picture
-    are logged and left out. `reliability` is "best_effort", which matches every publisher, or "reliable"; `depth` is
-    the history. Errors: MissingExtra without rclpy; ConfigError for an option, SourceError for a bad name.
+    are logged and left out. `reliability` (--input-reliability) is "best_effort", which matches every publisher, or
+    "reliable"; `depth` (--input-history) is the number of messages that may wait.
+    Errors: MissingExtra without rclpy; ConfigError for an option, SourceError for a bad name.
     """
 
     reconnects = 0
