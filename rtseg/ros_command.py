@@ -39,14 +39,17 @@ def ros_command(args: argparse.Namespace) -> int:
     from rtseg.registry import require
     from rtseg.ros.parameters import PARAMETERS
 
-    require("rosbags", "ros", "ros")
-    from rtseg.ros.node import serve
-
     given = {parameter.name: getattr(args, parameter.name) for parameter in PARAMETERS}
     overrides = {name: value for name, value in given.items() if value is not None}
     try:
+        require("rosbags", "ros", "ros")
+        from rtseg.ros.node import serve
+
         failure = serve(args.name, overrides, args.ros_args)
     except KeyboardInterrupt:  # how a node is ended: launch files would report any other status as a death
+        # Where Ctrl-C met a string that was being executed (rosbags makes its code so), CPython remembers that and
+        # would end by the signal after all; the next string makes it forget.
+        exec("")
         return 0
     if failure is not None:
         print(f"rtseg: error: {failure}", file=sys.stderr)

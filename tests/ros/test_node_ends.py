@@ -68,6 +68,10 @@ def writing_end(pipe: Path) -> int | None:
         return None
 
 
+def test_a_signal_while_a_string_is_executed_is_no_death_by_signal(domain: Domain) -> None:
+    assert domain.start("-m", "tests.ros.interrupted").wait() == 0
+
+
 def failing_model(path: Path) -> Path:
     """A network that fits the input it is tried with, 256x384, and fails at every other."""
     kernel, bias = weights()
