@@ -35,6 +35,7 @@ class Pipeline:
     recorder: Recorder = field(default_factory=Recorder)
     reported: frozenset[str] = frozenset()
     area_sum: Any = 0.0
+    area_frames: int = 0
     warm_up_s: float = 0.0
     drops: int = 0
     drops_at_start: int | None = None
@@ -104,6 +105,7 @@ def render(pipeline: Pipeline, wanted: frozenset[str], frame: Frame, labels: Any
     if "areas" in wanted:
         areas = pipeline.segmenter.areas(labels, scores)
         pipeline.area_sum = pipeline.area_sum + areas
+        pipeline.area_frames += 1
     if "overlay" in wanted:
         rolling = pipeline.recorder.rolling
         hud = None
