@@ -104,8 +104,7 @@ def render(pipeline: Pipeline, wanted: frozenset[str], frame: Frame, labels: Any
     overlay = areas = None
     if "areas" in wanted:
         areas = pipeline.segmenter.areas(labels, scores)
-        pipeline.area_sum = pipeline.area_sum + areas
-        pipeline.area_frames += 1
+        pipeline.area_sum, pipeline.area_frames = pipeline.area_sum + areas, pipeline.area_frames + 1
     if "overlay" in wanted:
         rolling = pipeline.recorder.rolling
         hud = None

@@ -31,13 +31,15 @@ except ImportError as exc:  # rclpy of a ROS installation needs its set-up file 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.context import Context
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_node_name import validate_node_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,9 +56,11 @@ __all__ = [
     "Session",
     "SetParametersResult",
     "TransitionCallbackReturn",
+    "check_node_name",
     "descriptor",
     "message_class",
     "qos",
+    "resolved",
     "subscribe",
 ]
 
@@ -86,6 +90,30 @@ def message_class(kind: str) -> Any:
         ) from exc
 
 
+@contextmanager
+def wrong_names() -> Iterator[None]:
+    """What rclpy says of names becomes a ConfigError of one line."""
+    try:
+        yield
+    except (NameValidationException, rclpy_implementation.RCLError) as exc:
+        raise ConfigError(" ".join(str(exc).split())) from exc
+
+
+def check_node_name(name: str) -> None:
+    """ConfigError for what cannot be a node's name."""
+    with wrong_names():
+        validate_node_name(name)
+
+
+def resolved(node: Node, topic: str) -> str:
+    """A topic's whole name, after remapping. Errors: ConfigError."""
+    try:
+        with wrong_names():
+            return str(node.resolve_topic_name(topic))
+    except ConfigError as exc:
+        raise ConfigError(f"topic '{topic}': {exc}") from exc
+
+
 def descriptor(
     text: str, low: float | None, high: float | None, integer: bool, constraints: str
 ) -> ParameterDescriptor:
@@ -110,7 +138,11 @@ def qos(reliability: str, depth: int, *, latched: bool = False) -> QoSProfile:
 
 
 def subscribe(node: Node, topic: str, kind: str, profile: QoSProfile, put: Put) -> Any:
-    """Subscribe to a topic as bytes; publishers whose QoS does not match are reported once each time they appear."""
+    """Subscribe to a topic as bytes; publishers whose QoS does not match are reported once each time they appear.
+
+    Errors: ConfigError for the topic's name, MissingExtra without the message's package.
+    """
+    resolved(node, topic)
 
     def take(data: bytes, info: Mapping[str, Any]) -> None:
         # Both times are the middleware's, by the wall clock; older releases have neither.
@@ -272,7 +304,8 @@ class Session:
             executor.shutdown()
 
     def node(self, name: str) -> Node:
-        """A plain node in this context."""
+        """A plain node in this context. Errors: ConfigError for the name."""
+        check_node_name(name)
         node = Node(name, context=self.context, start_parameter_services=False)
         self._nodes.append(node)
         return node

@@ -80,8 +80,8 @@ class Talk:
         self.peer.call("advertise", topic=self.topic, kind=kind, reliability=reliability, **qos)
         assert self.peer.call("wait_subscribers", topic=self.topic) == 1
 
-    def listen(self, output: str, kind: str = messages.IMAGE, keep: int = 4, **qos: Any) -> None:
-        """Subscribe to one of the node's outputs."""
+    def listen(self, output: str, kind: str = messages.IMAGE, keep: int = 5000, **qos: Any) -> None:
+        """Subscribe to one of the node's outputs; the peer keeps all messages, unless `keep` is less."""
         self._came[output] = []
         qos = {"reliability": "reliable", "depth": 50, **qos}
         self.peer.call("subscribe", topic=f"{self.node}/{output}", kind=kind, keep=keep, **qos)
@@ -130,7 +130,7 @@ class Talk:
             found = self.came(output, before + 1)
             assert len(found) > before, f"no {output} came"
             if stamp is None or found[before]["stamp_ns"] == stamp:
-                return self.peer.message(topic, kind, before - len(found))
+                return self.peer.message(topic, kind, before)
             before += 1
 
     def diagnostics(self, enough: Callable[[dict[str, str]], bool] = lambda _: True) -> dict[str, str]:

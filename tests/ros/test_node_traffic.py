@@ -144,7 +144,7 @@ def test_a_burst_at_200_hz_is_accounted_for_to_the_message(domain: Domain, relia
     talk.offer(depth=1000)
     talk.listen("diagnostics", messages.DIAGNOSTICS)
     talk.listen("mask", depth=1000)
-    talk.listen("overlay", depth=10)
+    talk.listen("overlay", depth=10, keep=1)
     talk.await_first()
     before, masks = quiet(talk), len(talk.came("mask"))
     height, width = 480, 640
