@@ -74,6 +74,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         self._topics: Publishers | None = None
         self._held: list[Callable[[], Any]] = []
         self._inputs: list[Any] = []
+        self._tell: Callable[[], None] | None = None
         try:
             self._declare()
         except ConfigError:
@@ -203,6 +204,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
                 text = diagnostics.message(active=self._active, publishers=publishers, failure=self.failure)
                 report.publish("diagnostics", text)
 
+        self._tell = tell
         timers = [self.create_timer(values["diagnostics_period"], tell), self.create_timer(WATCH_SECONDS, self._watch)]
         self._held = [label_info.destroy, report.destroy, *(partial(self.destroy_timer, timer) for timer in timers)]
 
@@ -219,7 +221,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
             let_go()
         if self._topics is not None:
             self._topics.destroy()
-        self._intake = self._outputs = self._view = self._topics = None
+        self._intake = self._outputs = self._view = self._topics = self._tell = None
         return ended
 
     def _subscribe_to_transforms(self) -> None:
@@ -251,6 +253,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
             return
         log.error("segmentation ended")
         self._fail(loop.error or BackendError("the loop ended without an error"))
+        if self._tell is not None:
+            self._tell()  # the last word of the diagnostics, whose topic ends with the configured state
         if self._active:
             self.trigger_deactivate()
         self.trigger_cleanup()
