@@ -67,11 +67,12 @@ class TransformTree:
         """The names of all frames, sorted."""
         return sorted({*self._links, *(link.parent for link in self._links.values())})
 
-    def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Transform:
+    def lookup(self, target: str, source: str, stamp_ns: int | None = None, *, late_ns: int = 0) -> Transform:
         """The pose of frame `source` in frame `target`: translation (3,) and quaternion (4,).
 
-        At a time in nanoseconds, interpolated; or, for None, at the latest time that all links on the way have. Errors:
-        NoTransform, also for a time before or after what is known.
+        At a time in nanoseconds, interpolated; or, for None, at the latest time that all links on the way have, which
+        also answers for times up to `late_ns` after it. Errors: NoTransform, also for a time before or after what is
+        known.
         """
         target, source = target.lstrip("/"), source.lstrip("/")
         down, up = self._way(target), self._way(source)
@@ -79,9 +80,10 @@ class TransformTree:
         if common is None:
             raise NoTransform(f"'{source}' and '{target}' are in different trees: their roots are {up[-1]}, {down[-1]}")
         links = up[: up.index(common)], down[: down.index(common)]
-        if stamp_ns is None:
-            moving = [self._links[name] for part in links for name in part if not self._links[name].static]
-            stamp_ns = min((link.times[-1] for link in moving), default=0)
+        moving = [self._links[name] for part in links for name in part if not self._links[name].static]
+        latest = min((link.times[-1] for link in moving), default=0)
+        if stamp_ns is None or latest < stamp_ns <= latest + late_ns:
+            stamp_ns = latest
         source_there, target_there = (self._chain(part, stamp_ns) for part in links)
         back = inverse(target_there[1])
         return rotate(back, source_there[0] - target_there[0]), multiply(back, source_there[1])
