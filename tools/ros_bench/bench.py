@@ -7,6 +7,7 @@ python tools/ros_bench/page.py                                           # write
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -24,8 +25,8 @@ from pictures import pictures
 from rtseg.bench.process import revision
 from rtseg.errors import RtsegError
 from rtseg.geometry import parse_size
-from rtseg.report import file_hash, machine, write_report
-from rtseg.spec import find_package
+from rtseg.report import check_target, file_hash, machine
+from rtseg.spec import find_package, write_text
 
 SCHEMA = "rtseg.ros-latency/1"
 PACKAGES = ("rclpy", "ros-rclpy", "ros-fastdds", "ros-rmw-fastrtps-cpp", "rosbags")
@@ -94,8 +95,10 @@ def main() -> int:
     args = parser.parse_args()
     args.command = sys.argv
     try:
+        check_target(args.out)
         with tempfile.TemporaryDirectory() as folder:
-            write_report(args.out, run(args, Path(folder)))
+            found = run(args, Path(folder))
+        write_text(args.out, json.dumps(found, separators=(",", ":")) + "\n")
     except (BenchmarkError, RtsegError) as exc:
         print(f"bench: error: {exc}", file=sys.stderr)
         return 1

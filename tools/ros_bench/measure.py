@@ -179,9 +179,11 @@ def run_group(
             if contender.key in nodes:
                 nodes[contender.key][1].close()
             own = stack.enter_context(ExitStack())
-            checks = {"ROS_PYTHON_CHECK_FIELDS": "1" if contender.checked else "0"}
+            own_space = {"ROS_PYTHON_CHECK_FIELDS": "1" if contender.checked else "0"}
+            if contender.kept:
+                own_space |= KEEP_MEMORY
             node = own.enter_context(
-                started(contender.key, contender.command(model, size), {**space, **checks}, folder)
+                started(contender.key, contender.command(model, size), {**space, **own_space}, folder)
             )
             nodes[contender.key] = node, own
             return node
