@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("--distinct", type=int, default=8, help="pictures held in memory")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the seconds that each turn takes")
-    parser.add_argument("--warm", type=float, default=1.0, help="seconds of each turn that are not counted")
+    parser.add_argument("--warm", type=float, default=0.5, help="seconds before each turn that are not counted")
     parser.add_argument("--only", nargs="*", help="keys of groups")
     parser.add_argument("--domain", type=int, default=101, help="ROS_DOMAIN_ID, which nobody else may use meanwhile")
     parser.add_argument("--cost-samples", type=int, default=60)
