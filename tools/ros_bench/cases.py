@@ -15,7 +15,8 @@ class Contender:
     """A node: `rtseg ros` with `options`, or `tutorial_node.py` where `tutorial` is how it fills its messages.
 
     `checked` sets ROS_PYTHON_CHECK_FIELDS, which is off in recent releases; in older ones fields are always checked.
-    `kept` lets it keep freed memory (see measure.KEEP_MEMORY), as no tutorial says.
+    `kept` lets it keep freed memory (see measure.KEEP_MEMORY), as no tutorial says. `reliable` is rtseg's QoS for
+    pictures; without, they are best effort. The tutorial's is always reliable.
     """
 
     key: str
@@ -26,6 +27,7 @@ class Contender:
     compressed: bool = False
     checked: bool = False
     kept: bool = False
+    reliable: bool = False
 
     @property
     def image(self) -> str:
@@ -50,6 +52,7 @@ class Contender:
             common += ["--short-side", str(self.short_side)]
         if self.tutorial:
             return [sys.executable, str(HERE / "tutorial_node.py"), *common, "--fill", self.tutorial]
+        common += ["--image-reliability", "reliable"] if self.reliable else []
         return [sys.executable, "-m", "rtseg", "ros", *common, "--diagnostics-period", "0.5"]
 
 
@@ -132,9 +135,10 @@ GROUPS = (
         "1080p, no network, Fast DDS with its default transports",
         (
             Contender("rtseg_null", "`rtseg ros --backend null`", backend="null"),
+            Contender("rtseg_reliable", "the same, `--image-reliability reliable`", backend="null", reliable=True),
             Contender("cv_bridge_null", "tutorial node, `cv_bridge`", tutorial="cv_bridge", backend="null"),
         ),
-        (Turn("rtseg_null", 30, 5), Turn("cv_bridge_null", 30, 5)),
+        (Turn("rtseg_null", 30, 5), Turn("rtseg_reliable", 30, 5), Turn("cv_bridge_null", 30, 5)),
         transports="DEFAULT",
     ),
 )

@@ -86,8 +86,9 @@ def time_table(group: Row) -> list[str]:
     """Where the time went, medians over all messages, and what each process used of the processor."""
     lines = [
         "| | rate, Hz | sent late, p50; p99 | sending | from sent to mask published | from published to arrived "
-        "| CPU ms per message: camera; node; monitor | cores that the three used | cores that others used |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| CPU ms per message: camera; node; monitor | page faults of the node per message | cores that the three used "
+        "| cores that others used |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for (key, rate), rows in rows_of(group).items():
         late = pooled(rows, "late_ms")
@@ -100,7 +101,9 @@ def time_table(group: Row) -> list[str]:
         )
         lines.append(
             f"| {group['contenders'][key]} | {rate:g} | {cell(late['p50'])}; {cell(late['p99'])} | "
-            f"{' | '.join(middle)} | {cpu} | {median(cores_used(row) for row in rows):.2f} "
+            f"{' | '.join(middle)} | {cpu} | "
+            f"{spread([row['page_faults_per_message'] for row in rows], 0)} | "
+            f"{median(cores_used(row) for row in rows):.2f} "
             f"| {spread([row['others_cores'] for row in rows], 2)} |"
         )
     return lines
@@ -212,7 +215,8 @@ def page(data: Row) -> str:
         f"{data['repetitions']} repetitions, contenders in turn; percentiles are over all their messages, nearest "
         "rank, and are left out (–) where samples are too few to say. The tutorial's node has the same network, "
         "preprocessing and labels as rtseg's: what differs is typed messages, work in the callback, and reliable "
-        "queues of ten instead of newest wins.",
+        "queues of ten instead of newest wins. A page fault is 4 KB of memory taken from the system anew; megabytes "
+        "that are freed and taken again with every message can cost more than copying them.",
         "",
     ]
     lines += ["## In short", "", *in_short(data), ""]
