@@ -90,7 +90,7 @@ def main() -> int:
     parser.add_argument("--warm", type=float, default=0.5, help="seconds before each turn that are not counted")
     parser.add_argument("--only", nargs="*", help="keys of groups")
     parser.add_argument("--domain", type=int, default=101, help="ROS_DOMAIN_ID, which nobody else may use meanwhile")
-    parser.add_argument("--cost-samples", type=int, default=60)
+    parser.add_argument("--cost-samples", type=int, default=70)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.command = sys.argv
