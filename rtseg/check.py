@@ -41,7 +41,8 @@ TOLERANCE = 0.02
 LIBRARIES = {
     "numpy": "numpy", "opencv-python": "cv2", "av": "av", "numba": "numba", "openvino": "openvino",
     "onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx", "torch": "torch",
-    "onnx": "onnx", "pycuda": "pycuda",
+    "onnx": "onnx", "pycuda": "pycuda", "rclpy": "rclpy", "rosbags": "rosbags", "mcap": "mcap",
+    "foxglove-sdk": "foxglove", "rerun-sdk": "rerun",
 }  # fmt: skip
 FLAGS = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16",

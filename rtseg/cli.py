@@ -122,7 +122,8 @@ def run_command(args: argparse.Namespace) -> int:
     if written:
         write_report(written, report)
     outputs = [sink_kind(uri) for uri in config.output] if report["frames"] else []
-    files = [target for kind, target in outputs if kind not in ("window", "null")]
+    shown = ("window", "null", "foxglove", "ros")
+    files = [target for kind, target in outputs if kind not in shown and (kind != "rerun" or target.endswith(".rrd"))]
     for path in [*files, *([str(written)] if written else [])]:
         say(f"wrote {path}")
     if report["error"]:

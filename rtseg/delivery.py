@@ -22,7 +22,7 @@ __all__ = ["Delivery"]
 Written = Callable[[Frame, int], None]
 
 JOIN_SECONDS = 120.0
-"""How long a sink may take to finish its file after the last result."""
+"""How long a sink may take to finish its file after the last result, unless its own `finish_seconds` says."""
 
 
 class SinkThread:
@@ -49,9 +49,10 @@ class SinkThread:
     def finish(self) -> None:
         """Let the sink write what is queued, close it, and re-raise what it raised."""
         self.mailbox.close()
-        self._thread.join(JOIN_SECONDS)
+        limit: float = getattr(self._sink, "finish_seconds", JOIN_SECONDS)
+        self._thread.join(limit)
         if self._thread.is_alive():
-            raise SinkError(f"{type(self._sink).__name__} did not finish within {JOIN_SECONDS:.0f} s")
+            raise SinkError(f"{type(self._sink).__name__} did not finish within {limit:.0f} s")
         self._raise()
 
     def _raise(self) -> None:

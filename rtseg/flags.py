@@ -72,6 +72,8 @@ SOURCE_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--low-latency", yes_or_no, "yes|no", "keep a stream from buffering (default: yes)"),
     ("--reconnect", count_or("forever"), "N|forever", "how often to open a lost stream or camera again, in a row"),
     ("--backoff-limit", float, "SECONDS", "longest wait between two attempts to reconnect to a stream (default: 30)"),
+    ("--input-reliability", str, "best_effort|reliable", "QoS of a ROS topic that is read (default: best_effort)"),
+    ("--input-history", int, "N", "messages of a ROS topic that may wait (default: 1, the newest)"),
 )
 SINK_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--codec", str, "NAME", "video codec of the output, for example h264, hevc, vp9"),
@@ -79,9 +81,16 @@ SINK_FLAGS: tuple[tuple[str, Any, str, str], ...] = (
     ("--bitrate", str, "RATE", "bit rate of the output, bits per second, for example 4M"),
     ("--preset", str, "NAME", "speed preset of the encoder (default for H.264: ultrafast)"),
     ("--output-rate", float, "FPS", "a fixed frame rate instead of the input's timestamps"),
-    ("--quality", int, "N", "JPEG quality of image outputs, 1 to 100"),
+    ("--quality", int, "N", "JPEG quality of images, in viewers and of overlays in bags, 1 to 100"),
+    ("--confidence", yes_or_no, "yes|no", "add the confidence map to a bag (default: no)"),
+    ("--original", yes_or_no, "yes|no", "add the pictures themselves to a bag (default: unless the input is one)"),
+    ("--output-reliability", str, "best_effort|reliable", "QoS of ROS topics that are published (default: reliable)"),
+    ("--output-history", int, "N", "messages of a published ROS topic that may wait (default: 5)"),
 )
-RENAMED = {"input_rate": "rate", "input_size": "size", "output_rate": "rate"}
+RENAMED = {
+    "input_rate": "rate", "input_size": "size", "input_reliability": "reliability", "input_history": "depth",
+    "output_rate": "rate", "output_reliability": "reliability", "output_history": "depth",
+}  # fmt: skip
 SPEC_FIELDS = (
     "mean", "std", "scale", "channels", "layout", "output_name", "output_kind", "output_layout", "multiple",
 )  # fmt: skip
@@ -130,8 +139,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_run_flags(run: argparse.ArgumentParser) -> None:
     """Input, outputs and every flag of `rtseg run`."""
-    run.add_argument("input", nargs="?", help="clip.mp4, camera:0, rtsp://…, 'frames/*.png', synthetic:drive")
-    run.add_argument("output", nargs="*", help="out.mp4, frames/%%06d.png, labels:ids/%%06d.png, stats.jsonl, window:")
+    run.add_argument("input", nargs="?", help="clip.mp4, camera:0, rtsp://…, 'frames/*.png', drive.mcap#/topic, …")
+    run.add_argument(
+        "output", nargs="*", help="out.mp4, frames/%%06d.png, labels:ids/%%06d.png, stats.jsonl, out.mcap, …"
+    )
     run.add_argument("--config", type=Path, metavar="YAML", help="a pipeline file; flags win over it")
     add_model_flags(run)
     add_drawing_flags(run)

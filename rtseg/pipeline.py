@@ -35,6 +35,7 @@ class Pipeline:
     recorder: Recorder = field(default_factory=Recorder)
     reported: frozenset[str] = frozenset()
     area_sum: Any = 0.0
+    area_frames: int = 0
     warm_up_s: float = 0.0
     drops: int = 0
     drops_at_start: int | None = None
@@ -58,13 +59,12 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
     With a backend depth above 1, that many frames are in flight at once. Errors of any thread are raised here.
     """
     capture, segmenter, recorder = pipeline.capture, pipeline.segmenter, pipeline.recorder
-    backend, in_flight = segmenter.backend, deque[tuple[Frame, Any, Fit, StageClock]]()
+    backend, in_flight = segmenter.backend, deque[tuple[Frame, frozenset[str], Any, Fit, StageClock]]()
 
     def finish() -> None:
-        frame, tensor, place, clock = in_flight.popleft()
+        frame, wanted, tensor, place, clock = in_flight.popleft()
         scores = backend.collect()
         clock.end("infer")
-        wanted = pipeline.wanted
         if segmenter.refines:
             with clock("refine"):
                 scores = segmenter.refine(scores, tensor, place)
@@ -85,11 +85,12 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
     for index, frame in enumerate(capture, start=1):
         clock = StageClock()
         clock.since("capture", frame.t_capture)
+        wanted = pipeline.wanted
         with clock("preprocess"):
-            tensor, place = segmenter.preprocess(frame.image)
+            tensor, place = segmenter.preprocess(frame.image, wanted)
         clock.begin("infer")
         backend.submit(tensor)
-        in_flight.append((frame, tensor, place, clock))
+        in_flight.append((frame, wanted, tensor, place, clock))
         if len(in_flight) == backend.depth:
             finish()
         if index == limit:
@@ -103,7 +104,7 @@ def render(pipeline: Pipeline, wanted: frozenset[str], frame: Frame, labels: Any
     overlay = areas = None
     if "areas" in wanted:
         areas = pipeline.segmenter.areas(labels, scores)
-        pipeline.area_sum = pipeline.area_sum + areas
+        pipeline.area_sum, pipeline.area_frames = pipeline.area_sum + areas, pipeline.area_frames + 1
     if "overlay" in wanted:
         rolling = pipeline.recorder.rolling
         hud = None

@@ -37,6 +37,7 @@ SOURCES: Table = {
     "images": ("rtseg.sources.images:ImagesSource", None),
     "synthetic": ("rtseg.sources.synthetic:SyntheticSource", None),
     "ros": ("rtseg.sources.ros:RosSource", "ros"),
+    "bag": ("rtseg.sources.bag:BagSource", "bag"),
 }
 SINKS: Table = {
     "video": ("rtseg.sinks.video:VideoSink", None),
@@ -45,7 +46,10 @@ SINKS: Table = {
     "colors": ("rtseg.sinks.images:colors_sink", None),
     "window": ("rtseg.sinks.window:WindowSink", None),
     "stats": ("rtseg.sinks.stats:StatsSink", None),
+    "foxglove": ("rtseg.sinks.foxglove:FoxgloveSink", "foxglove"),
+    "rerun": ("rtseg.sinks.rerun:RerunSink", "rerun"),
     "ros": ("rtseg.sinks.ros:RosSink", "ros"),
+    "bag": ("rtseg.sinks.bag:BagSink", "bag"),
     "null": ("rtseg.sinks.null:NullSink", None),
 }
 BACKENDS: Table = {

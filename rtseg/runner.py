@@ -290,8 +290,8 @@ def summarise(pipeline: Pipeline, info: StreamInfo, elapsed: float) -> dict[str,
     recorder, capture, delivery = pipeline.recorder, pipeline.capture, pipeline.delivery
     spec, frames = pipeline.segmenter.spec, len(recorder.to_overlay)
     areas = None
-    if frames and "areas" in pipeline.needs:
-        means = (round(float(share), 6) for share in pipeline.area_sum / frames)
+    if pipeline.area_frames:  # fewer than all, where a sink wanted them at times
+        means = (round(float(share), 6) for share in pipeline.area_sum / pipeline.area_frames)
         areas = dict(zip(spec.classes, means, strict=True))
     at_start = pipeline.drops_at_start or 0
     captured = pipeline.drops - at_start

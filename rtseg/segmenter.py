@@ -75,8 +75,11 @@ class Segmenter:
         self.backend.prepare(self.fit(frame_size).network)
         self(np.zeros((*frame_size, 3), np.uint8))
 
-    def preprocess(self, image: Image) -> tuple[NDArray[Any], Fit]:
-        """The network's input tensor for an HWC uint8 BGR image, and where the image lies in it."""
+    def preprocess(self, image: Image, wanted: frozenset[str] | None = None) -> tuple[NDArray[Any], Fit]:
+        """The network's input tensor for an HWC uint8 BGR image, and where the image lies in it.
+
+        What is `wanted` of the frame is decided by the calls that make it; on a GPU it is decided here.
+        """
         place = self.fit(image.shape[:2])
         height, width = place.network
         shape = (1, 3, height, width) if self.spec.layout == "NCHW" else (1, height, width, 3)

@@ -99,6 +99,19 @@ def test_an_error_after_the_last_result_is_not_lost() -> None:
     assert sink.closed
 
 
+def test_a_sink_says_how_long_it_may_take_to_finish() -> None:
+    class Endless(ListSink):
+        finish_seconds = 0.05
+
+        def __exit__(self, *_: object) -> None:
+            leave.wait(30)
+
+    leave = threading.Event()
+    with pytest.raises(SinkError, match="Endless did not finish within 0 s"):
+        Delivery([Endless()], "wait", lambda frame, t: None).__enter__().__exit__(None, None, None)
+    leave.set()
+
+
 def test_a_sink_that_cannot_be_opened_is_an_error_before_the_first_frame_and_closes_the_others() -> None:
     class Unopenable(ListSink):
         def __enter__(self) -> ListSink:

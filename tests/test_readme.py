@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rtseg.cli import main, make_parser
+from tests.bags.recordings import drive, write_mcap
 from tests.media import write_clip, write_images
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,8 +21,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in block.splitlines()]
 RTSEG = [words[1:] for words in COMMANDS if words[:1] == ["rtseg"]]
-# A camera, a stream or a screen is not at hand everywhere, and training takes an hour.
-ELSEWHERE = ("camera:0", "rtsp://camera/stream", "configs/camera-window.yaml", "CAMVID", "runs/unet-fast0/best.pt")
+# A camera, a stream, a robot or a screen is not at hand everywhere, and training takes an hour.
+ELSEWHERE = (
+    "camera:0", "rtsp://camera/stream", "configs/camera-window.yaml", "CAMVID", "runs/unet-fast0/best.pt", "ros",
+)  # fmt: skip
 
 
 def test_there_are_commands() -> None:
@@ -40,6 +43,7 @@ def test_commands_that_need_nothing_but_a_clip_run(
     monkeypatch.chdir(tmp_path)
     write_clip(tmp_path / "drive.mp4", 4, (90, 160))
     write_images(tmp_path / "frames", ["1.png", "2.png"])
+    write_mcap(tmp_path / "drive.mcap", drive(4, ["/camera/image"]))
     limits = {
         "run": ["--limit", "3", "--short-side", "64"],
         "bench": ["--duration", "0.2s", "--repetitions", "1", "--short-side", "64"],
@@ -47,7 +51,7 @@ def test_commands_that_need_nothing_but_a_clip_run(
     # A machine that does other things may hold no rate and no budget, which is an answer too.
     answers = {0, 1} if {"--find-rate", "--budget"} & set(words) else {0}
     assert main([*words, *limits.get(words[0], [])]) in answers
-    for pattern in ("out.mp4", "stats.jsonl"):
+    for pattern in ("out.mp4", "out.mcap", "stats.jsonl"):
         assert (tmp_path / pattern).exists() == (pattern in words)
 
 

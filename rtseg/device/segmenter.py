@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rtseg.backends import Backend
 from rtseg.backends._shared import InFlight
 from rtseg.device.network import Lanes
-from rtseg.device.track import GPU_STAGES, Slot, Track, Wanted, wanted
+from rtseg.device.track import GPU_STAGES, Slot, Track, Wanted, parts
 from rtseg.errors import BackendError
 from rtseg.frame import Image, Labels
 from rtseg.geometry import Fit, FitMode
@@ -141,14 +141,15 @@ class DeviceSegmenter:
         self.backend.submit(tensor)
         self.backend.collect()
 
-    def preprocess(self, image: Image) -> tuple[tuple[Track, Slot], Fit]:
+    def preprocess(self, image: Image, wanted: frozenset[str] | None = None) -> tuple[tuple[Track, Slot], Fit]:
         """Copy an HWC uint8 BGR image into pinned memory: the slot it is in, and where it lies in the input.
 
+        Of what `produce` named only what is `wanted` is made of this frame; all of it for None.
         Errors: BackendError when as many frames are in flight as the backend is deep.
         """
         self.backend.check_room()
         place = self.fit((image.shape[0], image.shape[1]))
-        track = self._track_for(place)
+        track = self._track_for(place, self._needs if wanted is None else self._needs & wanted)
         slot = track.take()
         pinned = slot.work.frame
         spread(lambda first, last: np.copyto(pinned[first:last], image[first:last]), len(image))
@@ -196,8 +197,8 @@ class DeviceSegmenter:
         self._keep(0)
         self._backend.close()
 
-    def _track_for(self, place: Fit) -> Track:
-        want = wanted(self._needs, self._view)
+    def _track_for(self, place: Fit, needs: frozenset[str]) -> Track:
+        want = parts(needs, self._view)
         track = self._tracks.get((place, want))
         if track is None:
             self._keep(KEPT_TRACKS - 1)

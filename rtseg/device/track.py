@@ -19,7 +19,7 @@ from rtseg.kernels.plans import FUSED_THICKNESS, Drawing, Launch, Picture, Plane
 from rtseg.kernels.typing import I32s
 from rtseg.view import View
 
-__all__ = ["GPU_STAGES", "Panel", "Slot", "Track", "Wanted", "wanted"]
+__all__ = ["GPU_STAGES", "Panel", "Slot", "Track", "Wanted", "parts"]
 
 GPU_STAGES = ("gpu-upload", "gpu-preprocess", "gpu-infer", "gpu-labels", "gpu-download")
 """What the events in a frame's graph separate; together they are the time from its first byte up to its last down."""
@@ -46,7 +46,7 @@ class Wanted:
     panels: tuple[Panel, ...] = ()
 
 
-def wanted(needs: frozenset[str], view: View | None) -> Wanted:
+def parts(needs: frozenset[str], view: View | None) -> Wanted:
     """What is made for sinks that need `needs`, drawn as `view` says; a legend needs the labels."""
     panels: tuple[Panel, ...] = ()
     if "overlay" in needs and view is not None:

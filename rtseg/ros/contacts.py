@@ -1,9 +1,11 @@
 """Where obstacles touch the ground: the boundaries of a label map that have a place on flat ground.
 
 What stands upright is seen along lines that run to the nadir, the pixel straight below the camera. So an obstacle's
-contact is where, on the way to the nadir, an obstacle pixel is followed by ground. The two of a pixel's eight
-neighbours that enclose that direction must both be free of obstacles: with one alone, each step of a jagged upright
-edge would count as a contact far behind the thing. At the border of the picture an obstacle is at least that near.
+contact is where, on the way to the nadir, an obstacle pixel is followed by ground. Of a pixel's eight neighbours two
+enclose that direction, and both must be free of obstacles: with the nearest alone, each step of a jagged upright edge
+would count as a contact far behind the thing. Where only one of them is free, what is AHEAD pixels farther on beside
+the other decides: an upright edge is still there, the foot of a slanted wall is not. So within AHEAD pixels of the foot
+of an upright edge there may be strays behind it. At the border of the picture an obstacle is at least that near.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ from rtseg.kernels.jit import jit
 from rtseg.ros.camera import Lens, Pose
 from rtseg.ros.rotations import Floats
 
-__all__ = ["DRIVABLE", "FLAT", "OBSTACLE", "UNKNOWN", "Contacts", "Finder", "sectors", "stamp"]
+__all__ = ["AHEAD", "Contacts", "Finder"]
 
-UNKNOWN, DRIVABLE, FLAT, OBSTACLE = 0, 1, 2, 3
-"""What a class is to a robot: nothing known, ground to drive on, other flat ground, what stands up."""
+OUTSIDE = 4
 BLOCK = 8
 """Side, in pixels, of the squares that share one direction to the nadir."""
-NOWHERE = 255
-"""The direction of a square that sees no ground within reach."""
+SLANTED, NOWHERE = 16, 255
+AHEAD = 6
+"""Pixels farther on that tell a slanted wall's foot from an upright edge."""
+AROUND = 3
+"""Pixels to each side of a contact that are asked how much of an obstacle is there."""
 FIELDS = 9
 """Numbers of a contact: four corners of its ground (near left, near right, far left, far right), and its kind."""
 
@@ -34,15 +38,19 @@ Contacts = NDArray[np.float32]
 
 
 class Finder:
-    """Finds the contacts in label maps of one lens at one pose, as far as `reach` metres from the robot's origin."""
+    """Finds the contacts in label maps of one lens at one pose, as far as `reach` metres from the robot's origin.
 
-    def __init__(self, lens: Lens, pose: Pose, reach: float) -> None:
+    Of the 7x7 pixels around an obstacle's contact at least `least` must be obstacles: networks mislabel specks.
+    """
+
+    def __init__(self, lens: Lens, pose: Pose, reach: float, least: int = 0) -> None:
+        self._least = least
         self._rays = lens.rays.reshape(-1)
         self._size = lens.size
         self._rotation = pose.rotation.astype(np.float64).reshape(-1)
         self._position = pose.position.astype(np.float64)
         self._reach = reach
-        self._ways = ways(lens, pose, reach + math.hypot(*pose.position[:2].tolist()))
+        self._ways, self._probes = ways(lens, pose, reach + math.hypot(*pose.position[:2].tolist()))
         rows = np.flatnonzero((self._ways != NOWHERE).any(axis=1))
         self._first = int(rows[0]) * BLOCK if rows.size else 0
         self._last = min((int(rows[-1]) + 1) * BLOCK, lens.size[0]) if rows.size else 0
@@ -55,18 +63,20 @@ class Finder:
         """
         while True:
             count = search(
-                labels.reshape(-1), *self._size, roles, self._ways.reshape(-1), self._ways.shape[1], self._rays,
-                self._rotation, self._position, self._reach, self._first, self._last, self._out.reshape(-1),
+                labels.reshape(-1), *self._size, roles, self._ways.reshape(-1), self._probes, self._ways.shape[1],
+                self._rays, self._rotation, self._position, self._reach, self._least, self._first, self._last,
+                self._out.reshape(-1),
             )  # fmt: skip
             if count <= len(self._out):
                 return self._out[:count]
             self._out = np.empty((count * 5 // 4, FIELDS), np.float32)
 
 
-def ways(lens: Lens, pose: Pose, reach: float) -> NDArray[np.uint8]:
-    """For each square of pixels its direction to the nadir in sixteenths of a turn, from right by way of down.
+def ways(lens: Lens, pose: Pose, reach: float) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+    """For each square of pixels its direction to the nadir, and the step (rows, columns) of AHEAD pixels that way.
 
-    NOWHERE for squares without ground nearer to the camera than `reach` metres.
+    Directions are in sixteenths of a turn, from right by way of down, and SLANTED is added to those well off all eight
+    neighbours; NOWHERE is for squares without ground nearer to the camera than `reach` metres.
     """
     height, width = lens.size
     across, down = (np.minimum(np.arange(-(-side // BLOCK) + 1) * BLOCK, side - 1) for side in (width, height))
@@ -82,11 +92,13 @@ def ways(lens: Lens, pose: Pose, reach: float) -> NDArray[np.uint8]:
     lower = rays / np.linalg.norm(rays, axis=1, keepdims=True) - 1e-3 * pose.rotation[2]
     step = lens.pixels(lower) - lens.pixels(rays)
     turn = np.floor(np.arctan2(step[:, 1], step[:, 0]) * (8 / np.pi)) % 16
-    turn = turn.reshape(ground.shape)
-    result: NDArray[np.uint8] = np.where((ground > 0) & np.isfinite(turn), np.nan_to_num(turn), NOWHERE).astype(
-        np.uint8
-    )
-    return result
+    probes = np.nan_to_num(np.round(AHEAD * step / np.maximum(np.hypot(*step.T), 1e-12)[:, None]))
+    axis = np.floor((turn + 1) / 2) * (np.pi / 4)
+    slant = np.abs(probes[:, 0] * np.round(np.sin(axis)) - probes[:, 1] * np.round(np.cos(axis))) > 1
+    turn += SLANTED * slant
+    known = (ground > 0) & np.isfinite(turn).reshape(ground.shape)
+    found = np.where(known, np.nan_to_num(turn).reshape(ground.shape), NOWHERE).astype(np.uint8)
+    return found, probes[:, ::-1].astype(np.int8).reshape(-1)
 
 
 @jit
@@ -96,6 +108,28 @@ def shift(direction: int) -> tuple[int, int]:
     row = 0 if direction % 4 == 0 else (1 if direction < 4 else -1)
     column = 0 if direction % 4 == 2 else (-1 if 2 < direction < 6 else 1)
     return row, column
+
+
+@jit
+def neighbour(
+    labels: Labels, height: int, width: int, roles: NDArray[np.uint8], row: int, column: int, direction: int
+) -> int:
+    """What the class of a neighbour is to the robot; OUTSIDE at the border of the picture."""
+    down, right = shift(direction)
+    row, column = row + down, column + right
+    if 0 <= row < height and 0 <= column < width:
+        return int(roles[labels[row * width + column]])
+    return OUTSIDE
+
+
+@jit
+def crowd(labels: Labels, height: int, width: int, roles: NDArray[np.uint8], row: int, column: int) -> int:
+    """How many pixels around one are obstacles, itself included."""
+    count = 0
+    for y in range(max(0, row - AROUND), min(height, row + AROUND + 1)):
+        for x in range(max(0, column - AROUND), min(width, column + AROUND + 1)):
+            count += roles[labels[y * width + x]] == 3
+    return count
 
 
 @jit
@@ -121,9 +155,9 @@ def land(
 
 @jit
 def search(
-    labels: Labels, height: int, width: int, roles: NDArray[np.uint8], ways_: NDArray[np.uint8], across: int,
-    rays: NDArray[np.float32], rotation: Floats, position: Floats, reach: float, first: int, last: int,
-    out: NDArray[np.float32],
+    labels: Labels, height: int, width: int, roles: NDArray[np.uint8], ways_: NDArray[np.uint8],
+    probes: NDArray[np.int8], across: int, rays: NDArray[np.float32], rotation: Floats, position: Floats, reach: float,
+    least: int, first: int, last: int, out: NDArray[np.float32],
 ) -> int:  # fmt: skip
     """Write the contacts of rows `first` to `last` to `out` as far as they fit; returns how many there are."""
     count, room = 0, out.size // 9
@@ -132,31 +166,42 @@ def search(
             role = roles[labels[row * width + column]]
             if role < 2:
                 continue
-            way = ways_[row // 8 * across + column // 8]
+            square = row // 8 * across + column // 8
+            way = ways_[square]
             if way == 255:
                 continue
-            nearest = (way + 1) // 2
-            other = nearest + 1 if way % 2 == 0 else nearest - 1
-            down, right = shift(nearest)
-            to_row, to_column = row + down, column + right
-            border = not (0 <= to_row < height and 0 <= to_column < width)
-            if not border:
-                below = roles[labels[to_row * width + to_column]]
-                if below == 0 or below >= role:
+            # `near` is the step nearest to the direction, `other` the one on its other side.
+            near = (way + 1) // 2 % 8
+            ahead = neighbour(labels, height, width, roles, row, column, near)
+            slanted = way >= SLANTED
+            if ahead == 0 or (ahead == role and not slanted):
+                continue
+            if ahead != OUTSIDE:
+                other = near + 1 if way % 2 == 0 else near - 1
+                beside = neighbour(labels, height, width, roles, row, column, other)
+                if ahead >= role:
+                    # The direction lies well between both, and so may a wall's foot.
+                    near, other, ahead, beside = other, near, beside, ahead
+                if not 0 < ahead < role:
                     continue
-                down, right = shift(other)
-                by_row, by_column = row + down, column + right
-                inside = 0 <= by_row < height and 0 <= by_column < width
-                if inside and roles[labels[by_row * width + by_column]] >= role:
-                    continue
+                if OUTSIDE > beside >= role:
+                    (down, right), (down2, right2) = shift(near), shift(other)
+                    by_row = row + probes[square * 2] + down2 - down
+                    by_column = column + probes[square * 2 + 1] + right2 - right
+                    inside = 0 <= by_row < height and 0 <= by_column < width
+                    if inside and roles[labels[by_row * width + by_column]] >= role:
+                        continue
             elif role != 3:
+                continue
+            if role == 3 and crowd(labels, height, width, roles, row, column) < least:
                 continue
             # Half a pixel towards the nadir, half a pixel to each side; at a border from the neighbours within.
             here, a, b = row * width + column, 0.5, 0.5
-            if border:
-                down, right = shift(nearest + 4)
-                to_row, to_column, a = row + down, column + right, -0.5
-            down, right = shift(nearest + 6)
+            down, right = shift(near)
+            if ahead == OUTSIDE:
+                down, right, a = -down, -right, -0.5
+            to_row, to_column = row + down, column + right
+            down, right = shift(near + 6)
             side_row, side_column = row + down, column + right
             if not (0 <= side_row < height and 0 <= side_column < width):
                 side_row, side_column, b = row - down, column - right, -0.5
@@ -179,55 +224,3 @@ def search(
                 out[begin + 8] = role
                 count += 1
     return count
-
-
-@jit
-def stamp(
-    contacts: NDArray[np.float32], cells: NDArray[np.int8], rows: int, columns: int, left: float, low: float,
-    resolution: float, reach: float, value: int,
-) -> None:  # fmt: skip
-    """Mark the cells of a grid, whose lower corner is (`left`, `low`), that the ground of obstacle contacts covers."""
-    for n in range(contacts.size // 9):
-        c = contacts[n * 9 : n * 9 + 9]
-        if c[8] != 3:
-            continue
-        # Samples are at most half a cell apart, so that no cell between two of them is passed over.
-        wide = max(math.hypot(c[2] - c[0], c[3] - c[1]), math.hypot(c[6] - c[4], c[7] - c[5]))
-        deep = max(math.hypot(c[4] - c[0], c[5] - c[1]), math.hypot(c[6] - c[2], c[7] - c[3]))
-        over = 1 + int(min(wide, reach) / resolution * 2)
-        away = 1 + int(min(deep, reach) / resolution * 2)
-        for i in range(away):
-            v = i / away
-            for j in range(over + 1):
-                u = j / over
-                near_x, near_y = c[0] + u * (c[2] - c[0]), c[1] + u * (c[3] - c[1])
-                x = near_x + v * (c[4] + u * (c[6] - c[4]) - near_x)
-                y = near_y + v * (c[5] + u * (c[7] - c[5]) - near_y)
-                column, row = math.floor((x - left) / resolution), math.floor((y - low) / resolution)
-                if 0 <= row < rows and 0 <= column < columns and x * x + y * y <= reach * reach:
-                    cells[row * columns + column] = value
-
-
-@jit
-def sectors(
-    contacts: NDArray[np.float32], ranges: NDArray[np.float32], first: float, step: float, reach: float, kind: int
-) -> None:
-    """Lower each bearing's range to the nearest contact of a kind of at least `kind` in its sector."""
-    for n in range(contacts.size // 9):
-        c = contacts[n * 9 : n * 9 + 9]
-        if c[8] < kind:
-            continue
-        distance = math.hypot((c[0] + c[2]) / 2, (c[1] + c[3]) / 2)
-        if distance > reach:
-            continue
-        one, two = math.atan2(c[1], c[0]), math.atan2(c[3], c[2])
-        width = (two - one + 3 * math.pi) % (2 * math.pi) - math.pi
-        start = one if width >= 0 else two
-        lower = math.floor((start - first) / step + 0.5)
-        upper = math.floor((start + abs(width) - first) / step + 0.5)
-        for place in range(lower, upper + 1):
-            # A bearing may be written a whole turn higher or lower than the scan's angles.
-            for turn in range(-1, 2):
-                sector = round(place + turn * 2 * math.pi / step)
-                if 0 <= sector < ranges.size:
-                    ranges[sector] = min(ranges[sector], distance)

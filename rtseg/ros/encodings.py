@@ -76,7 +76,7 @@ def _nv24(rows: Bytes) -> Image:
     shape, strides = (height, width, 2), (2 * rows.strides[0], 2, 1)
     chroma = np.lib.stride_tricks.as_strided(rows[height:], shape, strides, writeable=False)
     # Luma below black is black whatever its chroma, as in OpenCV's conversions of the other YUV encodings.
-    pixels = np.dstack((np.maximum(rows[:height], 16), chroma))
+    pixels = cv2.merge((np.maximum(rows[:height], 16), chroma))
     return np.asarray(cv2.transform(pixels, np.column_stack((BT601, OFFSET))), np.uint8)
 
 

@@ -5,21 +5,20 @@ The ground is flat, and z = 0 in the robot frame. docs/navigation.md says what t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.errors import ConfigError, nearest
+from rtseg.errors import ConfigError
 from rtseg.frame import Labels
 from rtseg.ros import messages
 from rtseg.ros.camera import Lens, Pose
-from rtseg.ros.contacts import DRIVABLE, FLAT, OBSTACLE, UNKNOWN, Contacts, Finder, sectors, stamp
+from rtseg.ros.contacts import Contacts, Finder
+from rtseg.ros.ground_settings import FLAT, OBSTACLE, UNKNOWN, GridSettings, ScanSettings
+from rtseg.ros.marks import sectors, stamp
 
-__all__ = ["GridSettings", "GroundView", "ScanSettings", "grid_bytes", "roles", "scan_bytes"]
+__all__ = ["GroundView", "cell_centres", "grid_bytes", "scan_bytes"]
 
 Grid = NDArray[np.int8]
 """(rows, columns): rows along y from right to left, columns along x from near to far; 0 free, -1 unknown."""
@@ -27,102 +26,12 @@ RADIAL = 128
 """Places along each bearing at which the scan asks whether the ground is in view."""
 
 
-@dataclass(frozen=True, slots=True)
-class GridSettings:
-    """The grid's area in the robot frame, in metres, and the values of its cells.
-
-    x from `near` to `near + length`, y from `-half_width` to `half_width`; cells farther from the robot's origin than
-    `max_range` are unknown. `occupied` marks obstacles, `flat` the ground that is not to be driven on (both 0 to 100).
-    """
-
-    resolution: float = 0.1
-    near: float = 0.0
-    length: float = 20.0
-    half_width: float = 10.0
-    max_range: float = 20.0
-    occupied: int = 100
-    flat: int = 100
-
-    def __post_init__(self) -> None:
-        for name in ("resolution", "length", "half_width", "max_range"):
-            _positive(f"grid {name}", getattr(self, name))
-        if not math.isfinite(self.near):
-            raise ConfigError(f"grid near is {self.near}, expected a finite number of metres")
-        if not (0 <= self.occupied <= 100 and 0 <= self.flat <= 100):
-            raise ConfigError(f"grid values are {self.occupied} and {self.flat}, expected 0 to 100")
-        if math.prod(self.shape) > 16_000_000:
-            raise ConfigError(f"a grid of {self.shape[0]}x{self.shape[1]} cells: use a coarser resolution")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns): cells along y and along x."""
-        return max(1, round(2 * self.half_width / self.resolution)), max(1, round(self.length / self.resolution))
-
-
-@dataclass(frozen=True, slots=True)
-class ScanSettings:
-    """Bearings in radians from the robot's x to the left, in steps of `increment`, and ranges in metres.
-
-    Sector i is centred on `angle_min + i * increment`. With `flat`, the end of drivable ground counts as an obstacle.
-    """
-
-    angle_min: float = -math.pi / 2
-    angle_max: float = math.pi / 2
-    increment: float = math.radians(0.5)
-    range_min: float = 0.0
-    range_max: float = 20.0
-    flat: bool = False
-
-    def __post_init__(self) -> None:
-        _positive("scan increment", self.increment)
-        _positive("scan range_max", self.range_max)
-        if not 0 <= self.range_min < self.range_max:
-            raise ConfigError(f"scan range_min is {self.range_min}, expected 0 up to range_max ({self.range_max})")
-        if not 0 <= self.angle_max - self.angle_min <= 2 * math.pi + 1e-6:
-            raise ConfigError(
-                f"scan angles are {self.angle_min} to {self.angle_max}, expected at most one turn upwards"
-            )
-        if self.count > 100_000:
-            raise ConfigError(f"a scan of {self.count} sectors: use a larger increment")
-
-    @property
-    def count(self) -> int:
-        """The number of sectors."""
-        return int((self.angle_max - self.angle_min) / self.increment + 1e-6) + 1
-
-
-def roles(
-    classes: Sequence[str], drivable: Iterable[str], flat: Iterable[str] = (), ignored: Iterable[str] = ()
-) -> NDArray[np.uint8]:
-    """What each label is to the robot, uint8 (256,), from class names in any case.
-
-    Classes that are not named stand up; `ignored` ones (sky) and labels that no class has are unknown. Errors:
-    ConfigError for a name that is not a class or is named twice, and where nothing is drivable.
-    """
-    table = np.full(256, UNKNOWN, np.uint8)
-    table[: len(classes)] = OBSTACLE
-    lowered = [known.lower() for known in classes]
-    taken: set[int] = set()
-    for role, names in ((DRIVABLE, drivable), (FLAT, flat), (UNKNOWN, ignored)):
-        for name in names:
-            if name.lower() not in lowered:
-                raise ConfigError(f"no class '{name}' in this model: {nearest(name, classes)}")
-            label = lowered.index(name.lower())
-            if label in taken:
-                raise ConfigError(f"class '{name}' is named twice among drivable, flat and ignored classes")
-            taken.add(label)
-            table[label] = role
-    if not (table == DRIVABLE).any():
-        raise ConfigError(f"no class is drivable: name at least one of {', '.join(classes)}")
-    return table
-
-
 class GroundView:
     """What a camera at a pose sees of flat ground; made anew when the pose changes, with the same lens.
 
-    `roles` is what `roles()` returns. `grid` and `scan` take labels HW uint8 of the lens's size and may be given the
-    `contacts` of the same labels, so that both together search once. ConfigError for labels of another size. Not for
-    several threads at once.
+    `roles` is what `ground_settings.roles` returns. `grid` and `scan` take labels HW uint8 of the lens's size and may
+    be given the `contacts` of the same labels, so that both together search once. ConfigError for labels of another
+    size. `least` of the 7x7 pixels around an obstacle's contact must be obstacles. Not for several threads at once.
     """
 
     def __init__(
@@ -132,15 +41,17 @@ class GroundView:
         roles: NDArray[np.uint8],
         grid: GridSettings | None = None,
         scan: ScanSettings | None = None,
+        *,
+        least: int = 0,
     ) -> None:
         self.lens, self.pose, self.roles = lens, pose, roles
         self.grid_settings, self.scan_settings = grid or GridSettings(), scan or ScanSettings()
-        self._finder = Finder(lens, pose, max(self.grid_settings.max_range, self.scan_settings.range_max))
+        self._finder = Finder(lens, pose, max(self.grid_settings.max_range, self.scan_settings.range_max), least)
         self._cells = self._seen(cell_centres(self.grid_settings), self.grid_settings.max_range)
         self._unseen = self._cells < 0
         values = np.array([-1, 0, self.grid_settings.flat, -1], np.int8)
         self._values = values[roles]
-        self._sectors, self._samples = self._bearings()
+        self._sectors, self._samples, self._open = self._bearings()
 
     def contacts(self, labels: Labels) -> Contacts:
         """Where obstacles touch the ground and where drivable ground ends; valid until the next call."""
@@ -170,8 +81,8 @@ class GroundView:
     def scan(self, labels: Labels, contacts: Contacts | None = None) -> NDArray[np.float32]:
         """The distance of the nearest contact per sector from the robot's origin, float32, in metres.
 
-        As REP 117 has it: +inf where only ground is seen, NaN where no ground is in view or labels leave it open, -inf
-        for what is nearer than `range_min`.
+        As REP 117 has it: +inf where only ground is seen out to `range_max`, NaN where less is in view or labels leave
+        it open, -inf for what is nearer than `range_min`.
         """
         contacts = self.contacts(labels) if contacts is None else contacts
         settings = self.scan_settings
@@ -179,8 +90,7 @@ class GroundView:
         kind = FLAT if settings.flat else OBSTACLE
         sectors(contacts.reshape(-1), ranges, settings.angle_min, settings.increment, settings.range_max, kind)
         seen = self.roles[labels.reshape(-1)[self._samples]]
-        open_ = np.zeros(settings.count, bool)
-        open_[self._sectors] = True
+        open_ = self._open.copy()
         doubt = (seen == UNKNOWN) | (seen >= kind)
         open_[self._sectors[doubt]] = False
         ranges[np.isinf(ranges) & ~open_] = np.nan
@@ -194,16 +104,20 @@ class GroundView:
         numbers[np.hypot(points[:, 0], points[:, 1]) > reach] = -1
         return numbers
 
-    def _bearings(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """The sectors and pixels of the ground in view, sampled along the middle of each sector."""
+    def _bearings(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
+        """Sectors and pixels of the ground in view along the middle of each sector, and which sectors may be clear.
+
+        Those are the ones whose ground, where it once has come into view, stays there to the end.
+        """
         settings = self.scan_settings
         angles = settings.angle_min + settings.increment * np.arange(settings.count)
         distances = (np.arange(RADIAL) + 0.5) * (settings.range_max / RADIAL)
         points = np.stack([np.outer(np.cos(angles), distances), np.outer(np.sin(angles), distances)], axis=-1)
-        numbers = self._seen(points.reshape(-1, 2), settings.range_max)
-        numbers[np.tile(distances < settings.range_min, settings.count)] = -1
+        numbers = self._seen(points.reshape(-1, 2), settings.range_max).reshape(settings.count, RADIAL)
+        numbers[:, distances < settings.range_min] = -1
         found = numbers >= 0
-        return np.repeat(np.arange(settings.count, dtype=np.int32), RADIAL)[found], numbers[found]
+        clear = found[:, -1] & (np.count_nonzero(found[:, 1:] != found[:, :-1], axis=1) <= 1)
+        return np.nonzero(found)[0].astype(np.int32), numbers[found], clear
 
 
 def cell_centres(settings: GridSettings) -> NDArray[np.float64]:
@@ -250,8 +164,3 @@ def _pose(x: float, y: float) -> Any:
     point = messages.build("geometry_msgs/msg/Point", x=x, y=y, z=0.0)
     straight = messages.build("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0)
     return messages.build("geometry_msgs/msg/Pose", position=point, orientation=straight)
-
-
-def _positive(name: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ConfigError(f"{name} is {value}, expected more than 0")

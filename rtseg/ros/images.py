@@ -6,6 +6,7 @@ Whatever is wrong with a message is a BadMessage, found before memory is taken f
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import Any, Literal
 
 import cv2
@@ -43,8 +44,8 @@ class BadMessage(SourceError):
 
 
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-MOST_PIXELS = 1 << 27
-"""Of a compressed picture, so that a few damaged bytes in its head do not exhaust memory: 402 MB of BGR."""
+MOST_PIXELS = 1 << 26
+"""Of a compressed picture, so that a few damaged bytes in its head do not exhaust memory: 201 MB of BGR."""
 
 
 def picture(message: Any) -> Image:
@@ -65,8 +66,8 @@ def picture(message: Any) -> Image:
     if encoding.bits == 16 and message.is_bigendian:
         raise BadMessage("big-endian", f"{found} is big-endian: publish it as little-endian, or with 8 bits")
     if height % encoding.multiple[0] or width % encoding.multiple[1]:
-        sides = "width is" if encoding.multiple[0] == 1 else "height and width are"
-        raise BadMessage("odd size", f"{found}: its {sides} odd, but two pixels share their colour")
+        sides = "width" if encoding.multiple[0] == 1 else "height and width"
+        raise BadMessage("odd size", f"{found}: its {sides} must be even, as neighbours share their colour")
     if min(height, width) < encoding.least:
         raise BadMessage("odd size", f"{found}: too small to make colours of, expected {encoding.least} pixels or more")
     row = width * encoding.channels * encoding.bits // 8
@@ -107,6 +108,8 @@ def compressed_picture(message: Any) -> Image:
         raise BadMessage(
             "damaged picture", f"{found} claims {height}x{width} pixels, expected {MOST_PIXELS} at most: it is damaged"
         )
+    if content.startswith(PNG) and not _sound_png(memoryview(content)):
+        raise BadMessage("damaged picture", f"{found} has a chunk that does not match its checksum: it is damaged")
     mosaic = ENCODINGS.get(original) if original.startswith("bayer_") and not codec.endswith(("bgr8", "rgb8")) else None
     flags = cv2.IMREAD_GRAYSCALE if mosaic else cv2.IMREAD_COLOR
     try:
@@ -145,6 +148,19 @@ def _claimed_size(content: bytes) -> tuple[int, int]:
     except (IndexError, struct.error):
         pass
     return 0, 0
+
+
+def _sound_png(content: memoryview) -> bool:
+    """Whether all chunks of a PNG are as they were written; OpenCV takes memory for any length that one claims."""
+    at = len(PNG)
+    while at + 12 <= len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        if end > len(content) or zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
+            return False
+        if bytes(content[at + 4 : at + 8]) == b"IEND":
+            return True
+        at = end
+    return False
 
 
 def decode_picture(kind: str, data: bytes | memoryview) -> tuple[Image, int, str]:

@@ -89,10 +89,9 @@ class Intake:
             self._changed.notify()
 
     def skip(self, publisher: bytes = b"", sequence: int | None = None) -> None:
-        """Note a message that nobody wants."""
+        """Note a message that nobody wants, and those before it that did not come: nobody wanted them either."""
         with self._changed:
-            self._missing(publisher, sequence)
-            self.skipped += 1
+            self.skipped += self._missing(publisher, sequence) + 1
 
     def _missing(self, publisher: bytes, sequence: int | None) -> int:
         """How many messages of this publisher did not come between its last one and this."""

@@ -15,6 +15,8 @@ __all__ = ["Loop"]
 
 JOIN_SECONDS = 30.0
 """How long ending waits for the frame in hand and for what the sink has queued."""
+LOADING_SECONDS = 3.0
+"""How long it waits for a model that is still being loaded, which nothing can interrupt."""
 
 
 class Loop:
@@ -56,7 +58,7 @@ class Loop:
         """Let the frame in hand be finished and close everything; False if that did not happen in time."""
         self._source.close()
         if self._thread.ident is not None:
-            self._thread.join(JOIN_SECONDS)
+            self._thread.join(JOIN_SECONDS if self._opened.is_set() else LOADING_SECONDS)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -16,7 +16,8 @@ from rtseg.frame import Header, Labels
 from rtseg.ros.camera import Lens, Pose
 from rtseg.ros.camera_info import fitted
 from rtseg.ros.contacts import Contacts
-from rtseg.ros.ground import GridSettings, GroundView, ScanSettings, grid_bytes, scan_bytes
+from rtseg.ros.ground import GroundView, grid_bytes, scan_bytes
+from rtseg.ros.ground_settings import GridSettings, ScanSettings
 from rtseg.ros.images import BadMessage
 from rtseg.ros.transforms import NoTransform, TransformTree
 
@@ -41,15 +42,23 @@ def usual(part: str, classes: Sequence[str]) -> tuple[str, ...]:
 class Navigation:
     """Makes an OccupancyGrid (`free_space`) and a LaserScan (`obstacles`) of label maps, HW uint8 at the camera's size.
 
-    The camera stands at `pose` in `robot_frame`; where that is None, where `transforms` say that the frame_id of the
-    picture is. `part` is what `rtseg.ros.ground.roles` returns. What is missing (a CameraInfo, a transform) is logged
-    now and then, and nothing is made.
+    The camera stands at `pose` in `robot_frame`; where that is None, where the transforms say that the frame_id of the
+    picture is. `part` is what `rtseg.ros.ground_settings.roles` returns. What is missing (a CameraInfo, a transform) is
+    logged now and then, and nothing is made.
     """
 
     def __init__(
-        self, part: NDArray[np.uint8], *, robot_frame: str, pose: Pose | None, grid: GridSettings, scan: ScanSettings
+        self,
+        part: NDArray[np.uint8],
+        *,
+        robot_frame: str,
+        pose: Pose | None,
+        grid: GridSettings,
+        scan: ScanSettings,
+        least: int = 0,
     ) -> None:
         self._part, self._robot_frame, self.pose, self._grid, self._scan = part, robot_frame, pose, grid, scan
+        self._least = least
         self._tree = TransformTree()
         self._lock = threading.Lock()
         self._info: Any = None
@@ -93,7 +102,7 @@ class Navigation:
         if view is None or not (
             np.array_equal(view.pose.position, pose.position) and np.array_equal(view.pose.rotation, pose.rotation)
         ):
-            self._view = view = GroundView(self._lens, pose, self._part, self._grid, self._scan)
+            self._view = view = GroundView(self._lens, pose, self._part, self._grid, self._scan, least=self._least)
             self._found = None
         return view
 

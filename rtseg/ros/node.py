@@ -9,7 +9,7 @@ from typing import Any
 
 from rosbags.serde.errors import SerdeError
 
-from rtseg.errors import ConfigError, MissingExtra, RtsegError
+from rtseg.errors import BackendError, ConfigError, MissingExtra, RtsegError
 from rtseg.frame import Header, Image
 from rtseg.geometry import parse_size
 from rtseg.ros import messages
@@ -30,8 +30,10 @@ from rtseg.ros.rcl import (
     Session,
     SetParametersResult,
     TransitionCallbackReturn,
+    check_node_name,
     descriptor,
     qos,
+    resolved,
     subscribe,
 )
 from rtseg.stages import Stages
@@ -60,6 +62,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
     def __init__(
         self, name: str = "segmentation", *, overrides: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
+        check_node_name(name)
         given = [Parameter(key, value=value) for key, value in (overrides or {}).items()]
         super().__init__(name, parameter_overrides=given, **options)
         self.failure: str | None = None
@@ -70,7 +73,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         self._view: View | None = None
         self._topics: Publishers | None = None
         self._held: list[Any] = []
-        self._subscriptions: list[Any] = []
+        self._inputs: list[Any] = []
         self._log = NodeLog(self)
         self._declare()
         self.add_on_set_parameters_callback(self._set)
@@ -104,9 +107,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         self.failure = None
         try:
             self._configure(self.values)
-        except (RtsegError, ParameterException) as exc:
-            self.failure = " ".join(str(exc).split())
-            log.error("%s", self.failure)
+        except Exception as exc:  # noqa: BLE001 - rclpy would drop it without a word
+            self._fail(exc)
             self._let_go()
             return FAILURE
         return SUCCESS
@@ -117,16 +119,14 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         values, intake = self.values, self._intake
         profile = qos(values["image_reliability"], values["image_depth"])
         try:
-            self._subscriptions.append(subscribe(self, intake.topic, intake.kind, profile, self._take))
+            self._inputs.append(subscribe(self, intake.topic, intake.kind, profile, self._take))
             if values["camera_info"] != "none":
                 topic = info_topic(intake.topic) if values["camera_info"] == "auto" else values["camera_info"]
                 profile = qos("best_effort", 1)
-                self._subscriptions.append(
-                    subscribe(self, topic, messages.CAMERA_INFO, profile, self._take_camera_info)
-                )
+                self._inputs.append(subscribe(self, topic, messages.CAMERA_INFO, profile, self._take_camera_info))
             self._subscribe_to_transforms()
-        except ValueError as exc:  # rclpy's errors of topic names
-            log.error("%s", " ".join(str(exc).split()))
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._fail(exc)
             self._unsubscribe()
             return FAILURE
         self._active = True
@@ -158,10 +158,16 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
 
     # How that is done.
 
+    def _fail(self, error: BaseException) -> None:
+        """Note and log what went wrong, with a traceback where nobody expected it."""
+        self.failure = " ".join(str(error).split()) or type(error).__name__
+        expected = isinstance(error, (RtsegError, ParameterException))
+        log.error("%s", self.failure, exc_info=None if expected else error)
+
     def _configure(self, values: Mapping[str, Any]) -> None:
         config = run_config(values)
         expected = parse_size(values["warm_up_size"]) if values["warm_up_size"] else None
-        self._intake = intake = Intake(self.resolve_topic_name(values["image"]), expected)
+        self._intake = intake = Intake(resolved(self, values["image"]), expected)
         kinds = {output.topic: output.kind for output in OUTPUTS}
         self._topics = topics = Publishers(self, kinds, qos(values["output_reliability"], values["output_depth"]))
         made: list[ResultPublisher] = []
@@ -202,7 +208,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         loop, self._loop = self._loop, None
         ended = loop is None or loop.end()
         if not ended:
-            log.error("the loop did not end in time: its network does not answer")
+            log.error("the loop did not end in time: its network does not load or does not answer")
         held, self._held = self._held, []
         for item in held:
             item.destroy()
@@ -223,13 +229,13 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
 
             try:
                 profile = qos("reliable", 100, latched=static)
-                self._subscriptions.append(subscribe(self, topic, messages.TF, profile, take))
+                self._inputs.append(subscribe(self, topic, messages.TF, profile, take))
             except MissingExtra as exc:
                 log.warning("no camera pose from tf: %s", exc)
                 return
 
     def _unsubscribe(self) -> None:
-        held, self._subscriptions = self._subscriptions, []
+        held, self._inputs = self._inputs, []
         for subscription in held:
             self.destroy_subscription(subscription)
 
@@ -238,10 +244,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         loop = self._loop
         if loop is None or loop.running:
             return
-        self.failure = " ".join(str(loop.error).split()) if loop.error else "the loop ended"
-        log.error(
-            "segmentation ended: %s", self.failure, exc_info=None if isinstance(loop.error, RtsegError) else loop.error
-        )
+        log.error("segmentation ended")
+        self._fail(loop.error or BackendError("the loop ended without an error"))
         if self._active:
             self.trigger_deactivate()
         self.trigger_cleanup()

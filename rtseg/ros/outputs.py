@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rtseg.frame import Header, Result
 from rtseg.geometry import Fit
 from rtseg.ros import messages
-from rtseg.ros.camera_info import fitted
+from rtseg.ros.camera_info import fitted, picture_size
 from rtseg.ros.facts import areas_bytes
 from rtseg.ros.images import compressed_bytes, image_bytes
 from rtseg.spec import ModelSpec
@@ -106,19 +106,23 @@ class Outputs:
         return values[rows[:, None], columns]
 
     def _camera_info(self, size: tuple[int, int], header: Header) -> bytes:
-        seen, crop = size, (0.0, 0.0, float(size[0]), float(size[1]))
+        info = self.camera_info
+        whole = picture_size(info)
+        if min(whole) < 1:  # an uncalibrated camera need not say its size
+            whole = size
+        seen, crop = size, (0.0, 0.0, float(whole[0]), float(whole[1]))
         if self._reduced:
             place = self._fit(size)
             rows, columns = visible(place)
             seen = len(rows), len(columns)
-            up, across = size[0] / place.height, size[1] / place.width
+            up, across = whole[0] / place.height, whole[1] / place.width
             crop = (
                 (rows.start - place.top) * up,
                 (columns.start - place.left) * across,
                 len(rows) * up,
                 len(columns) * across,
             )
-        message = fitted(self.camera_info, seen, crop)
+        message = fitted(info, seen, crop)
         message.header = messages.header_of(header)
         return messages.encode(messages.CAMERA_INFO, message)
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rtseg.config import DEFAULT_MODEL, RunConfig
 from rtseg.errors import ConfigError, nearest
 from rtseg.view import VIEWS
 
 if TYPE_CHECKING:
+    from rtseg.config import RunConfig
     from rtseg.ros.navigation import Navigation
 
 __all__ = ["PARAMETERS", "Parameter", "check", "names", "navigation", "run_config"]
@@ -44,7 +44,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("image_depth", 1, "history depth of the image subscription; 1 is newest wins", 1, 1000),
     Parameter("output_reliability", "reliable", "QoS of the outputs", choices=RELIABILITY),
     Parameter("output_depth", 5, "history depth of the outputs", 1, 1000),
-    Parameter("model", DEFAULT_MODEL, "package name, folder, or ONNX file"),
+    Parameter("model", "", "package name, folder, or ONNX file; empty: the default model of rtseg run"),
     Parameter("spec", "", "spec.json of an ONNX file that carries none"),
     Parameter("backend", "auto", "auto, tensorrt, openvino, onnxruntime, torch or null"),
     Parameter("device", "", "the backend's device, for example CPU or cuda:0; empty: its default"),
@@ -76,6 +76,9 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("drivable_classes", "auto", "classes that are free space, with commas between; auto: road and the like"),
     Parameter("flat_classes", "auto", "classes that lie flat and are not free; auto: pavement and the like"),
     Parameter("unseen_classes", "auto", "classes that say nothing of the ground; auto: sky"),
+    Parameter(
+        "min_obstacle_pixels", 8, "obstacle pixels, of 49 around it, that make a contact: fewer are specks", 0, 49
+    ),
     Parameter("grid_resolution", 0.1, "size of a cell, metres", 0.001, 100),
     Parameter("grid_near", 0.0, "where the grid begins, forward of robot_frame, metres", -1000, 1000),
     Parameter("grid_length", 20.0, "length of the grid, metres", 0.01, 1000),
@@ -115,7 +118,7 @@ def navigation(values: Mapping[str, Any], classes: Sequence[str]) -> Navigation 
     Errors: ConfigError, also for names that are no classes.
     """
     from rtseg.ros.camera import Pose
-    from rtseg.ros.ground import GridSettings, ScanSettings, roles
+    from rtseg.ros.ground_settings import GridSettings, ScanSettings, roles
     from rtseg.ros.navigation import Navigation, usual
 
     chosen = {}
@@ -139,18 +142,22 @@ def navigation(values: Mapping[str, Any], classes: Sequence[str]) -> Navigation 
         range_min=values["range_min"], range_max=values["range_max"], flat=values["scan_flat"],
     )  # fmt: skip
     table = roles(classes, chosen["drivable"], chosen["flat"], chosen["unseen"])
-    return Navigation(table, robot_frame=values["robot_frame"], pose=pose, grid=grid, scan=scan)
+    return Navigation(
+        table, robot_frame=values["robot_frame"], pose=pose, grid=grid, scan=scan, least=values["min_obstacle_pixels"]
+    )
 
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:
     """What the parameters say of the network and of the overlay. Errors: ConfigError."""
+    from rtseg.config import DEFAULT_MODEL, RunConfig
+
     for name in values:
         check(name, values[name])
     try:
         return RunConfig(
             input=f"ros:{values['image']}",
             output=("null:",),
-            model=values["model"],
+            model=values["model"] or DEFAULT_MODEL,
             spec=values["spec"] or None,
             backend=values["backend"],
             device=values["device"] or None,

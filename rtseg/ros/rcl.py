@@ -31,13 +31,15 @@ except ImportError as exc:  # rclpy of a ROS installation needs its set-up file 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.context import Context
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_node_name import validate_node_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,9 +56,11 @@ __all__ = [
     "Session",
     "SetParametersResult",
     "TransitionCallbackReturn",
+    "check_node_name",
     "descriptor",
     "message_class",
     "qos",
+    "resolved",
     "subscribe",
 ]
 
@@ -67,7 +71,7 @@ JOIN_SECONDS = 5.0
 OLDEST_SECONDS = 10.0
 """Ages of messages beyond this are clocks that differ, not delays."""
 FIX = {
-    "RELIABILITY": "set image_reliability to what the publisher offers",
+    "RELIABILITY": "ask for best_effort (image_reliability of the node, --input-reliability of rtseg run)",
     "DURABILITY": "the publisher must offer at least what is asked for",
 }
 Put = Callable[[bytes, bytes, "int | None", int], None]
@@ -84,6 +88,30 @@ def message_class(kind: str) -> Any:
         raise MissingExtra(
             f"{kind} needs the ROS package {package}: apt install ros-$ROS_DISTRO-{distribution}"
         ) from exc
+
+
+@contextmanager
+def wrong_names() -> Iterator[None]:
+    """What rclpy says of names becomes a ConfigError of one line."""
+    try:
+        yield
+    except (NameValidationException, rclpy_implementation.RCLError) as exc:
+        raise ConfigError(" ".join(str(exc).split())) from exc
+
+
+def check_node_name(name: str) -> None:
+    """ConfigError for what cannot be a node's name."""
+    with wrong_names():
+        validate_node_name(name)
+
+
+def resolved(node: Node, topic: str) -> str:
+    """A topic's whole name, after remapping. Errors: ConfigError."""
+    try:
+        with wrong_names():
+            return str(node.resolve_topic_name(topic))
+    except ConfigError as exc:
+        raise ConfigError(f"topic '{topic}': {exc}") from exc
 
 
 def descriptor(
@@ -110,7 +138,11 @@ def qos(reliability: str, depth: int, *, latched: bool = False) -> QoSProfile:
 
 
 def subscribe(node: Node, topic: str, kind: str, profile: QoSProfile, put: Put) -> Any:
-    """Subscribe to a topic as bytes; publishers whose QoS does not match are reported once each time they appear."""
+    """Subscribe to a topic as bytes; publishers whose QoS does not match are reported once each time they appear.
+
+    Errors: ConfigError for the topic's name, MissingExtra without the message's package.
+    """
+    resolved(node, topic)
 
     def take(data: bytes, info: Mapping[str, Any]) -> None:
         # Both times are the middleware's, by the wall clock; older releases have neither.
@@ -125,7 +157,7 @@ def subscribe(node: Node, topic: str, kind: str, profile: QoSProfile, put: Put) 
         )
 
     def mismatch(event: Any) -> None:
-        policy = getattr(event.last_policy_kind, "name", None) or QoSPolicyKind(event.last_policy_kind).name
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
         asked = f"reliability {profile.reliability.name.lower()}, durability {profile.durability.name.lower()}"
         log.warning(
             "%s: %d publisher(s) do not match this subscription's QoS, nothing comes from them: their %s is less than "
@@ -153,16 +185,16 @@ class Publishers:
 
     def __init__(self, node: Node, kinds: Mapping[str, str], profile: QoSProfile, *, managed: bool = True) -> None:
         self._node, self._publishers = node, dict[str, Any]()
-        create = getattr(node, "create_lifecycle_publisher", None) if managed else None
+        create, self._destroy = node.create_publisher, node.destroy_publisher
+        if managed and isinstance(node, LifecycleNode):
+            create, self._destroy = node.create_lifecycle_publisher, node.destroy_lifecycle_publisher
         for topic, kind in kinds.items():
             events = PublisherEventCallbacks(incompatible_qos=self._mismatch(f"~/{topic}", profile))
-            self._publishers[topic] = (create or node.create_publisher)(
-                message_class(kind), f"~/{topic}", profile, event_callbacks=events
-            )
+            self._publishers[topic] = create(message_class(kind), f"~/{topic}", profile, event_callbacks=events)
 
     def _mismatch(self, topic: str, profile: QoSProfile) -> Callable[[Any], None]:
         def report(event: Any) -> None:
-            policy = getattr(event.last_policy_kind, "name", None) or QoSPolicyKind(event.last_policy_kind).name
+            policy = qos_policy_name_from_kind(event.last_policy_kind)
             log.warning(
                 "%s: %d subscriber(s) ask for more %s than is offered (%s, %s) and get nothing: see output_reliability",
                 self._node.resolve_topic_name(topic), event.total_count, policy.lower(),
@@ -187,7 +219,7 @@ class Publishers:
         """Take the topics off the graph."""
         publishers, self._publishers = self._publishers, {}
         for publisher in publishers.values():
-            self._node.destroy_publisher(publisher)
+            self._destroy(publisher)
 
 
 class LabelInfo:
@@ -272,7 +304,8 @@ class Session:
             executor.shutdown()
 
     def node(self, name: str) -> Node:
-        """A plain node in this context."""
+        """A plain node in this context. Errors: ConfigError for the name."""
+        check_node_name(name)
         node = Node(name, context=self.context, start_parameter_services=False)
         self._nodes.append(node)
         return node

@@ -29,6 +29,7 @@ class Sink(Protocol):
 
     A sink whose listeners come and go may have a property `wanted` beside it, the part of its needs that somebody asks
     for now: it is read once per frame from the loop's thread, and a result lacks the rest (unless others asked for it).
+    One that may have much to do at the end has an attribute `finish_seconds`, how long leaving it may take.
     The arrays of a result may be reused after `write` returns and every reference to them is gone. On an exception
     `__exit__` still finishes what is finishable: a video stays playable, nothing half-written keeps its final name.
     """
@@ -58,11 +59,14 @@ def sink_kind(uri: str) -> tuple[str, str]:
     suffix = Path(uri).suffix.lower()
     if suffix == ".jsonl":
         return "stats", uri
+    if suffix == ".mcap":
+        return "bag", uri
     if suffix in IMAGE_SUFFIXES:
         return "images", uri
     if suffix in VIDEO_SUFFIXES:
         return "video", uri
-    known = [*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl", "window:", "labels:", "colors:", "null:"]
+    prefixes = ("window:", "labels:", "colors:", "foxglove:", "rerun:", "null:")
+    known = [*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl", ".mcap", *prefixes]
     raise ConfigError(f"cannot tell what to write from output '{uri}': {nearest(suffix or uri, known)}")
 
 

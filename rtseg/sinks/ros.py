@@ -28,8 +28,9 @@ class RosSink:
     """Publishes what somebody listens to: mask, confidence, overlay (also compressed), areas; label_info is latched.
 
     `target` is the node's name (default `segmentation`). Frames without a ROS header get their wall clock as stamp and
-    the frame_id "camera". `reliability` is "reliable" or "best_effort", `depth` the history, `quality` that of the
-    compressed overlay (1 to 100). Errors: MissingExtra without rclpy, ConfigError for what does not fit.
+    the frame_id "camera". `reliability` (--output-reliability) is "reliable" or "best_effort", `depth`
+    (--output-history) the number of messages that may wait, `quality` that of the compressed overlay (1 to 100).
+    Errors: MissingExtra without rclpy, ConfigError for what does not fit.
     """
 
     needs = NEEDS

@@ -58,8 +58,8 @@ class VideoSink:
 
     Time stamps are the source's (see Timeline); .avi knows no time stamps and gets the nearest frame slots instead.
     yuv420p needs even sizes, so an odd side is extended by one pixel, a copy of the border. A frame of another size
-    than the first is scaled into it with black bars. Colours are BT.709, limited range, and tagged so;
-    in .avi, which has no tag, BT.601.
+    than the first is scaled into it with black bars; several cameras of a bag are refused. Colours are BT.709, limited
+    range, and tagged so; in .avi, which has no tag, BT.601.
 
     The file is written under a hidden name beside `target` and renamed when it is complete; a run that ends early
     leaves what was encoded, playable, and a run without a frame no file. An existing file is replaced.
@@ -88,6 +88,12 @@ class VideoSink:
         suffix = self._path.suffix.lower()
         if suffix not in FORMATS:
             raise ConfigError(f"no video format has the suffix of '{target}': {nearest(suffix, FORMATS)}")
+        cameras = info.details.get("topics", "").split(",")
+        if len(cameras) > 1:
+            raise ConfigError(
+                f"a video shows one camera, and {info.source} gives {len(cameras)} ({', '.join(cameras)}): "
+                "name one topic, or write a bag or pictures"
+            )
         if rate is not None and not 0 < rate <= 1000:
             raise ConfigError(f"a video's rate of {rate} frames per second is not between 0 and 1000")
         self._format, usual = FORMATS[suffix]

@@ -22,8 +22,9 @@ class RosSource:
     """Pictures of an Image topic, or of a CompressedImage topic, whose name ends in /compressed.
 
     Messages that are lost, on the way or because newer ones came, are gaps in `Frame.index`; those that are no picture
-    are logged and left out. `reliability` is "best_effort", which matches every publisher, or "reliable"; `depth` is
-    the history. Errors: MissingExtra without rclpy; ConfigError for an option, SourceError for a bad name.
+    are logged and left out. `reliability` (--input-reliability) is "best_effort", which matches every publisher, or
+    "reliable"; `depth` (--input-history) is the number of messages that may wait.
+    Errors: MissingExtra without rclpy, SourceError without a topic, ConfigError for its name or an option.
     """
 
     reconnects = 0
@@ -47,10 +48,7 @@ class RosSource:
         with ExitStack() as stack:
             session = stack.enter_context(Session())
             node = session.node("rtseg")
-            try:
-                subscribe(node, self.intake.topic, self.intake.kind, qos(*self._profile), self.intake.put)
-            except ValueError as exc:  # rclpy's errors of names
-                raise SourceError(f"ros:{self.intake.topic}: {' '.join(str(exc).split())}") from exc
+            subscribe(node, self.intake.topic, self.intake.kind, qos(*self._profile), self.intake.put)
             session.spin()
             self._stack = stack.pop_all()
         return self

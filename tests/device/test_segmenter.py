@@ -129,6 +129,22 @@ def test_only_what_is_needed_comes_down(needs: set[str], emulator: Any) -> None:
     assert after["bytes_down"] - before["bytes_down"] == 2 * down
 
 
+def test_what_nobody_listens_to_is_not_made(emulator: Any) -> None:
+    wishes = [{"labels"}, set(), {"areas", "overlay"}, {"labels"}, ALL]
+    down = []
+    with Both(View()) as both:
+        for image, wanted in zip(images(10), wishes * 2, strict=True):  # the first time each is recorded
+            before = emulator.counters()["copies_down"]
+            both.needs = frozenset(wanted)
+            both.device.backend.submit(both.device.preprocess(image, both.needs)[0])
+            found = both.finish(image)
+            both.check(image, found)
+            made = {name for name in ("labels", "confidence") if found[name] is not None}
+            assert made == both.needs & {"labels", "confidence"}
+            down.append(emulator.counters()["copies_down"] - before)
+    assert down[5:] == [1, 0, 2, 1, 4]
+
+
 @pytest.mark.parametrize(("type_in", "type_out"), [("float16", "float16"), ("float32", "float16")])
 def test_half_precision_tensors_and_scores(type_in: str, type_out: str) -> None:
     with Both(View(), frozenset({"labels"}), type_in=type_in, type_out=type_out) as both:

@@ -146,6 +146,7 @@ def test_every_name_is_of_one_network() -> None:
         DeepLabV3("resnet18", 2, 32)
 
 
+@pytest.mark.slow
 def test_the_torch_backend_keeps_the_output_stride(tmp_path: Path) -> None:
     """It rebuilds the network by its name."""
     torch.manual_seed(0)

@@ -1,7 +1,7 @@
 """One tester that every network of the registry goes through; what is special to a network is tested in its own file.
 
 `make test` counts all of them and runs the rest of it for one network of each family and for each decoder, but for the
-largest; the others are marked slow, and `make test-zoo` runs them.
+largest, and writes and compiles the file of a few; the others are marked slow, and `make test-zoo` runs them.
 """
 
 from __future__ import annotations
@@ -59,14 +59,17 @@ LARGE = {"fcn-resnet50", "segnet", "unet", "unet-residual"}
 """Networks whose tests take half a minute each."""
 
 
+FILED = {"fcn-8s-efficientnet-lite0", "lraspp-mobilenetv3-large", "pidnet-s", "unet-fast-efficientnet-lite0"}
+"""Networks whose file is written and compiled in `make test`, which takes ten seconds and more: one of each kind."""
+
+
 def representatives() -> set[str]:
     """The first network of each module and each decoder on the lightest encoder, without the LARGE ones."""
     first = {target.partition(":")[0]: name for name, (target, _) in reversed(NETWORKS.items())}
     return {*first.values(), *(f"{decoder}-{BASES[0]}" for decoder in DECODERS)} - LARGE
 
 
-def each() -> list[Any]:
-    chosen = representatives()
+def each(chosen: set[str]) -> list[Any]:
     return [pytest.param(name, marks=() if name in chosen else pytest.mark.slow) for name in zoo()]
 
 
@@ -99,7 +102,7 @@ def sizes(multiple: int) -> list[tuple[int, int]]:
     return [(side * multiple, other * multiple) for side, other in ((1, 1), (3, 5), (7, 2))]
 
 
-@pytest.fixture(scope="module", params=each())
+@pytest.fixture(scope="module", params=each(representatives()))
 def name(request: pytest.FixtureRequest) -> str:
     """Tests that share a module-scoped parameter run together, so that one network is in memory at a time."""
     return str(request.param)
@@ -221,6 +224,7 @@ def test_every_parameter_learns(name: str) -> None:
     assert [at for at in idle if not at.endswith(".bias")] == []
 
 
+@pytest.mark.parametrize("name", each(FILED), scope="module")
 def test_the_file_computes_what_torch_does_and_compiles_for_tensorrt(
     name: str, tmp_path: Path, record_property: Any
 ) -> None:

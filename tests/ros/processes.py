@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
@@ -31,6 +31,7 @@ __all__ = ["Answer", "Domain", "Peer", "Process", "claimed_domain"]
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path("/dev/shm")
+SEGMENT = re.compile(f"{SHARED}/fastdds_[0-9a-f]{{16}}")
 LIMIT = 30.0
 """Seconds that a wait may take where the test says nothing: discovery takes one on a busy machine."""
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class Process:
         )
         self.stdout: list[str] = []
         self.stderr: list[str] = []
+        self.segments: set[Path] = set()
         self._changed = threading.Condition()
         self._readers = [
             threading.Thread(target=self._read, args=(pipe, lines), daemon=True)
@@ -101,25 +103,35 @@ class Process:
 
     def stop(self, number: int = signal.SIGINT, seconds: float = LIMIT) -> int:
         """Its exit code after a signal; AssertionError, and SIGKILL, where it does not end in time."""
+        if number == signal.SIGKILL:
+            self._note_segments()
         self.child.send_signal(number)
         return self.wait(seconds)
+
+    def _note_segments(self) -> None:
+        """Take note of the shared memory that it will not remove itself once it is killed.
+
+        Without its ports: they have 0.2 MB, and Fast DDS gives those of the dead to whoever comes next, of any domain.
+        """
+        with suppress(FileNotFoundError):
+            names = Path(f"/proc/{self.child.pid}/maps").read_text(encoding="utf-8").split()
+            self.segments |= {Path(name) for name in names if SEGMENT.fullmatch(name)}
+
+    def _kill(self) -> None:
+        self._note_segments()
+        self.child.kill()
+        self.child.wait()
 
     def wait(self, seconds: float = LIMIT) -> int:
         """Its exit code, with all output read; SIGKILL and AssertionError where it does not end in time."""
         try:
             code = self.child.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
+            self._kill()
             raise AssertionError(f"still running after {seconds} s; it wrote:\n{self.written()}") from None
         for reader in self._readers:
             reader.join(5)
         return code
-
-    @property
-    def killed(self) -> bool:
-        """Whether it ended by SIGKILL, so that nothing of its was tidied."""
-        return self.child.returncode == -signal.SIGKILL
 
     def __enter__(self) -> Process:
         return self
@@ -128,15 +140,14 @@ class Process:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self.child.stdin is not None
+        with suppress(BrokenPipeError):
+            self.child.stdin.close()  # which ends a peer
         try:
-            with self.child.stdin:  # whose end is a peer's end
-                pass
             if self.child.poll() is None and not self._ends_by_itself():
                 self.child.terminate()
             self.child.wait(10)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
-            self.child.kill()
-            self.child.wait()
+        except subprocess.TimeoutExpired:
+            self._kill()
         for reader in self._readers:
             reader.join(5)
 
@@ -273,17 +284,10 @@ class Domain:
     def close(self) -> None:
         """End all processes, and remove what they left in shared memory."""
         self._stack.close()
-        if any(process.killed for process in self._processes):
-            remove_segments()
+        for segment in set().union(*(process.segments for process in self._processes)):
+            segment.unlink(missing_ok=True)
+            segment.with_name(f"{segment.name}_el").unlink(missing_ok=True)
         # Fast DDS keeps a file for each port of a domain, now and then beyond its last process.
         for port in range(7400 + 250 * self.number, 7650 + 250 * self.number):
             for name in (f"fastdds_port{port}", f"fastdds_port{port}_el", f"sem.fastdds_port{port}_mutex"):
                 (SHARED / name).unlink(missing_ok=True)
-
-
-def remove_segments() -> None:
-    """Remove what killed processes left in /dev/shm; what living ones use is locked and stays."""
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
-    if tool := shutil.which("fastdds", path=path):
-        command, environment = [tool, "shm", "clean"], {**os.environ, "PATH": path}
-        subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)

@@ -142,6 +142,8 @@ def test_an_uncalibrated_camera_stays_so() -> None:
     after = fitted(before, (240, 320), (0, 10, 480, 600))
     assert not after.k.any() and not after.p.any() and not after.r.any() and len(after.d) == 0
     assert (after.height, after.width) == (240, 320)
+    unit = np.array([0.0, 0, 0, 0, 0, 0, 0, 0, 1])
+    np.testing.assert_array_equal(fitted(camera_info(k=unit), (240, 320)).k, unit)
     half = fitted(camera_info(p=np.zeros(12)), (240, 320))
     assert half.k[0] == 255 and not half.p.any()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from rtseg.sinks import Sink, open_sink
 from rtseg.spec import ModelSpec
 from rtseg.view import View
 
-__all__ = ["SPEC", "colour_bars", "full_disk", "info", "open_to", "result"]
+__all__ = ["SPEC", "colour_bars", "free_port", "full_disk", "info", "open_to", "result"]
 
 SPEC = ModelSpec(name="toy", classes=("road", "car", "sky"), palette=((200, 0, 0), (0, 200, 0), (0, 0, 200)))
 
@@ -52,6 +53,12 @@ def colour_bars(size: tuple[int, int] = (64, 96)) -> Image:
     for index, color in enumerate(colors):
         image[:, index * size[1] // 6 : (index + 1) * size[1] // 6] = color
     return image
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 @contextmanager
