@@ -1,61 +1,134 @@
-"""Free space and obstacles without ROS: whose pose a picture gets, and what is said when there is none."""
+"""Navigation outputs: from CameraInfo and pose to messages, and what is said where something is missing."""
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rtseg.frame import Header
 from rtseg.ros import messages
+from rtseg.ros import navigation as module
+from rtseg.ros.camera import Lens, Pose
+from rtseg.ros.camera_info import fitted
+from rtseg.ros.ground import GroundView
 from rtseg.ros.ground_settings import GridSettings, ScanSettings, roles
-from rtseg.ros.navigation import Navigation
-from tests.ros.scenes import Camera
-from tests.ros.test_transforms import SECOND, message
+from rtseg.ros.navigation import Navigation, usual
+from tests.ros.test_camera_info import camera_info
+from tests.ros.test_node_navigation import PLACE, TURN, transform
 
-ROLES = roles(("road", "car"), ["road"])
-CAMERA = Camera(size=(24, 32), focal=20.0)
-LABELS = np.zeros(CAMERA.size, np.uint8)
-FORWARD = (-0.5, 0.5, -0.5, 0.5)
-"""From a camera's axes to a robot's."""
-
-
-def navigation() -> Navigation:
-    grid = GridSettings(resolution=0.5, length=6, half_width=3)
-    return Navigation(ROLES, robot_frame="base", pose=None, grid=grid, scan=ScanSettings(increment=0.1))
-
-
-def free(made: Navigation, seconds: float) -> int | None:
-    """How many cells are free in the picture of that time; None where there is no grid."""
-    data = made.message("free_space", LABELS, CAMERA.info(), Header("", round(seconds * SECOND), "camera", 0))
-    return None if data is None else int((np.asarray(messages.decode(messages.OCCUPANCY_GRID, data).data) == 0).sum())
+CLASSES = ("Road", "Car", "Sky", "Pavement")
+PART = roles(CLASSES, ["Road"], ["Pavement"], ["Sky"])
+GRID, SCAN = GridSettings(resolution=0.5), ScanSettings(increment=0.1)
+POSE = Pose.mounted(1.4, 0.15)
+SIZE = (48, 64)
+INFO = camera_info((96, 128), k=np.array([100.0, 0, 63.5, 0, 100, 47.5, 0, 0, 1]), d=np.zeros(5))
+HEADER = Header("/camera", 9_000_000_001, "optical", 0)
+LABELS = np.zeros(SIZE, np.uint8)
+LABELS[:20], LABELS[20:30, 25:35], LABELS[30:, 50:] = 2, 1, 3
 
 
-def test_a_picture_gets_the_pose_of_its_time_or_one_of_the_second_before(caplog: pytest.LogCaptureFixture) -> None:
-    made = navigation()
-    for at, height in ((10.0, 1.0), (11.0, 2.0)):
-        made.add_transforms(message(("base", "camera", (0.0, 0.0, height), FORWARD), at=at), static=False)
-    low, high = free(made, 10.0), free(made, 11.0)
-    assert low is not None and high is not None and low > high > 0, "a higher camera sees no ground so near"
-    assert free(made, 12.0) == high
-    assert free(made, 0.0) == high, "no stamp is the latest"
-    assert not caplog.records
-    assert free(made, 12.5) is None
-    assert "at 12.500 s: that is 1.500 s newer than what is known" in caplog.text
-    assert free(made, 9.0) is None
+def made(pose: Pose | None = POSE) -> Navigation:
+    return Navigation(PART, robot_frame="base", pose=pose, grid=GRID, scan=SCAN)
 
 
-def test_what_is_missing_is_logged_once_however_often_its_line_changes(caplog: pytest.LogCaptureFixture) -> None:
-    made = navigation()
-    header = Header("", SECOND, "camera", 0)
-    assert all(made.message("free_space", LABELS, None, header) is None for _ in range(3))
-    made.add_transforms(message(("base", "camera", (0.0, 0.0, 1.0), FORWARD), at=1.0), static=False)
-    assert all(free(made, 100.0 + index) is None for index in range(3))
-    for index in range(3):
-        made.add_transforms(message(("base", "camera", (0.0, 0.0, 1.0), (0.0, 0.0, 0.0, index * 1e-9))), static=True)
-    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(lines) == 3
-    assert "need a CameraInfo" in lines[0]
-    assert "at 100.000 s" in lines[1]
-    assert "left out: no rotation" in lines[2]
+def grid(navigation: Navigation, info: Any = INFO, header: Header = HEADER, labels: np.ndarray = LABELS) -> Any:
+    data = navigation.message("free_space", labels, info, header)
+    return None if data is None else messages.decode(messages.OCCUPANCY_GRID, data)
+
+
+def expected(pose: Pose, size: tuple[int, int] = SIZE, labels: np.ndarray = LABELS) -> np.ndarray:
+    cells: np.ndarray = GroundView(Lens.of(fitted(INFO, size)), pose, PART, GRID, SCAN).grid(labels)
+    return cells
+
+
+def test_usual_classes_by_their_names() -> None:
+    names = ("Road", "lane marking", "Sidewalk", "Sky", "Car")
+    assert usual("drivable", names) == ("Road", "lane marking")
+    assert (usual("flat", names), usual("unseen", names)) == (("Sidewalk",), ("Sky",))
+
+
+def test_messages_are_the_ground_views_in_the_robots_frame() -> None:
+    navigation = made()
+    found = grid(navigation)
+    wanted = expected(POSE)
+    assert {-1, 0, 100} <= set(np.unique(wanted).tolist())
+    np.testing.assert_array_equal(np.asarray(found.data).reshape(wanted.shape), wanted)
+    assert (messages.stamp_ns(found), found.header.frame_id) == (9_000_000_001, "base")
+    data = navigation.message("obstacles", LABELS, INFO, HEADER)
+    assert data is not None
+    scan = messages.decode(messages.LASER_SCAN, data)
+    view = GroundView(Lens.of(fitted(INFO, SIZE)), POSE, PART, GRID, SCAN)
+    np.testing.assert_allclose(scan.ranges, view.scan(LABELS))
+    assert (messages.stamp_ns(scan), scan.header.frame_id) == (9_000_000_001, "base")
+
+
+def test_a_frame_of_another_size_gets_another_view() -> None:
+    navigation, large = made(), np.repeat(np.repeat(LABELS, 2, axis=0), 2, axis=1)
+    grid(navigation)
+    found = grid(navigation, labels=large)
+    np.testing.assert_array_equal(np.asarray(found.data), expected(POSE, (96, 128), large).reshape(-1))
+    np.testing.assert_array_equal(np.asarray(grid(navigation).data), expected(POSE).reshape(-1))
+
+
+def test_an_equal_camera_info_costs_nothing_and_another_one_counts() -> None:
+    navigation = made()
+    grid(navigation)
+    first = navigation._view
+    again = messages.decode(messages.CAMERA_INFO, messages.encode(messages.CAMERA_INFO, INFO))
+    grid(navigation, again)
+    assert navigation._view is first
+    other = camera_info((96, 128), k=np.array([60.0, 0, 63.5, 0, 60, 47.5, 0, 0, 1]), d=np.zeros(5))
+    found = grid(navigation, other)
+    assert navigation._view is not first
+    assert not np.array_equal(np.asarray(found.data), expected(POSE).reshape(-1))
+
+
+def test_both_outputs_of_a_frame_search_its_labels_once_and_the_next_frame_anew() -> None:
+    navigation = made()
+    grid(navigation)
+    searched = navigation._found
+    navigation.message("obstacles", LABELS, INFO, HEADER)
+    assert navigation._found is searched
+    found = grid(navigation, labels=np.zeros_like(LABELS))
+    np.testing.assert_array_equal(np.asarray(found.data), expected(POSE, labels=np.zeros_like(LABELS)).reshape(-1))
+
+
+def test_by_tf_static_and_moving(caplog: pytest.LogCaptureFixture) -> None:
+    navigation = made(None)
+    with caplog.at_level(logging.WARNING, "rtseg"):
+        assert grid(navigation) is None
+    assert caplog.messages == ["no free_space and obstacles: no frame 'base' in tf: no transform was received"]
+    navigation.add_transforms(messages.decode(messages.TF, transform("base", "optical")), static=True)
+    wanted = expected(Pose.transformed(PLACE, TURN))
+    np.testing.assert_array_equal(np.asarray(grid(navigation).data), wanted.reshape(-1))
+    moving = messages.decode(messages.TF, transform("map", "base"))
+    navigation.add_transforms(moving, static=False)
+    np.testing.assert_array_equal(np.asarray(grid(navigation).data), wanted.reshape(-1))
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        (None, "free_space and obstacles need a CameraInfo, and none came: see the parameter camera_info"),
+        (camera_info((0, 0)), "no free_space and obstacles: CameraInfo of 0x0"),
+        (camera_info((96, 128), distortion_model="wavy"), "no free_space and obstacles: "),
+        (camera_info((96, 128), k=np.zeros(9)), "no free_space and obstacles: "),
+    ],
+)
+def test_what_is_missing_is_logged_now_and_then(
+    info: Any, said: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 50.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    navigation = made()
+    with caplog.at_level(logging.WARNING, "rtseg"):
+        for _ in range(3):
+            assert grid(navigation, info) is None
+        assert len(caplog.messages) == 1 and caplog.messages[0].startswith(said)
+        now += module.COMPLAINT_SECONDS
+        assert grid(navigation, info) is None
+    assert len(caplog.messages) == 2
+    assert grid(navigation) is not None, "the next picture is not harmed"
