@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rtseg.errors import SourceError, nearest
+from rtseg.ros import messages
 from rtseg.ros.rotations import Floats, inverse, multiply, rotate, slerp, unit
 
 __all__ = ["NoTransform", "TransformTree"]
@@ -59,8 +60,7 @@ class TransformTree:
             if not parent or not child or parent == child or not np.isfinite(translation).all():
                 refused.append(f"transform of '{child}' in '{parent}' left out: bad name or translation")
                 continue
-            time = int(stamped.header.stamp.sec) * 1_000_000_000 + int(stamped.header.stamp.nanosec)
-            self._keep(child, parent, static, time, (translation, rotation))
+            self._keep(child, parent, static, messages.stamp_ns(stamped), (translation, rotation))
         return refused
 
     def frames(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "TOPIC",
     "TOY",
     "Talk",
+    "errors_of",
     "expected_labels",
     "frame_message",
     "labels_of",
@@ -150,3 +152,24 @@ class Talk:
 def expected_labels(segmenter: Segmenter, data: bytes) -> np.ndarray:
     """What the network makes of the picture in a sensor_msgs/Image."""
     return segmenter(picture(messages.decode(messages.IMAGE, data)))
+
+
+COMMANDS = """
+import contextlib, io, json, sys
+from rtseg.cli import main
+for words in json.loads(sys.argv[1]):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            code = main(words)
+        except SystemExit as exc:
+            code = exc.code
+    print(json.dumps([code, said.getvalue().splitlines()]))
+"""
+
+
+def errors_of(domain: Domain, commands: list[list[str]]) -> list[tuple[int, list[str]]]:
+    """What each `rtseg` command, of those that end at once, exits with and writes to sys.stderr; all in one process."""
+    process = domain.start("-c", COMMANDS, json.dumps(commands))
+    assert process.wait(10.0 * len(commands)) == 0, process.written()
+    return [tuple(json.loads(line)) for line in process.stdout if line.startswith("[")]

@@ -15,7 +15,7 @@ from rtseg.ros.facts import ERROR
 from rtseg.spec import METADATA_KEY
 from tests.onnx_models import save, value, weights
 from tests.ros.processes import Domain, Process
-from tests.ros.segmenting import SIZE, TOPIC, TOY, Talk, frame_message, start_node
+from tests.ros.segmenting import SIZE, TOPIC, TOY, Talk, errors_of, frame_message, start_node
 
 pytestmark = pytest.mark.ros
 SECONDS = 10.0
@@ -29,7 +29,10 @@ def error_line(process: Process) -> str:
     return lines[0].removeprefix("rtseg: error: ")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+BOTH = [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("number", BOTH)
 def test_a_signal_in_the_middle_of_traffic_ends_it_without_a_word(domain: Domain, number: int) -> None:
     node = start_node(domain)
     talk = Talk(domain.peer("camera"))
@@ -44,7 +47,7 @@ def test_a_signal_in_the_middle_of_traffic_ends_it_without_a_word(domain: Domain
     traffic.result()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", BOTH)
 def test_a_signal_while_the_model_loads_ends_it_too(domain: Domain, tmp_path: Path, number: int) -> None:
     # Reading a named pipe that nobody writes to takes for ever.
     slow = tmp_path / "slow.txt"
@@ -93,6 +96,7 @@ def test_a_loop_that_fails_ends_the_node_with_its_reason(domain: Domain, tmp_pat
     assert "failing.onnx" in error_line(node) or "onnxruntime" in error_line(node)
 
 
+@pytest.mark.slow
 def test_a_manager_can_take_a_failed_node_up_again(domain: Domain, tmp_path: Path) -> None:
     model = failing_model(tmp_path / "failing.onnx")
     node = start_node(domain, "--no-autostart", "--backend", "onnxruntime", "--model", str(model))
@@ -142,12 +146,9 @@ WRONG = [
 
 
 def test_what_does_not_fit_is_said_in_one_line(domain: Domain) -> None:
-    for first in range(0, len(WRONG), 4):
-        batch = WRONG[first : first + 4]
-        processes = [domain.start("-m", "rtseg", "ros", *words) for words, _, _ in batch]
-        for process, (words, code, said) in zip(processes, batch, strict=True):
-            assert process.wait() == code, (words, process.written())
-            if code == 1:
-                assert said in error_line(process), words
-            else:
-                assert said in process.stderr[-1] and "Traceback" not in process.written(), words
+    results = errors_of(domain, [["ros", *words] for words, _, _ in WRONG])
+    for (words, code, said), (found, lines) in zip(WRONG, results, strict=True):
+        assert found == code, (words, lines)
+        assert "Traceback" not in "".join(lines), words
+        assert len([line for line in lines if line.startswith("rtseg: error: ") and said in line]) == 1 or code == 2
+        assert said in lines[-1], words

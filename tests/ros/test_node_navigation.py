@@ -11,7 +11,8 @@ import pytest
 from rtseg.frame import Header
 from rtseg.ros import messages
 from rtseg.ros.camera import Lens, Pose
-from rtseg.ros.ground import GridSettings, GroundView, ScanSettings, roles
+from rtseg.ros.ground import GroundView
+from rtseg.ros.ground_settings import GridSettings, ScanSettings, roles
 from rtseg.ros.images import image_bytes
 from rtseg.ros.rotations import multiply
 from rtseg.sources.synthetic import SyntheticSource
@@ -73,7 +74,7 @@ def check(talk: Talk, pose: Pose, stamp_ns: int, frame_id: str) -> tuple[Any, An
     scan = talk.next("obstacles", messages.LASER_SCAN, scans, stamp_ns)
     classes = find_package(MODEL).spec.classes  # type: ignore[union-attr]
     part = roles(classes, ["Road"], ["Pavement"], ["Sky"])
-    view = GroundView(Lens.of(messages.decode(messages.CAMERA_INFO, calibration())), pose, part, GRID, SCAN)
+    view = GroundView(Lens.of(messages.decode(messages.CAMERA_INFO, calibration())), pose, part, GRID, SCAN, least=8)
     expected = view.grid(labels)
     assert (grid.header.frame_id, scan.header.frame_id) == (frame_id, frame_id)
     assert (grid.info.height, grid.info.width) == GRID.shape and grid.info.resolution == pytest.approx(0.2)

@@ -168,6 +168,7 @@ def test_a_burst_at_200_hz_is_accounted_for_to_the_message(domain: Domain, relia
     assert node.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.slow
 def test_a_killed_node_comes_back_while_the_publisher_goes_on(domain: Domain) -> None:
     first = start_node(domain, *RELIABLE, *QUICK)
     talk = Talk(domain.peer("steady"))

@@ -15,7 +15,16 @@ from rtseg.segmenter import Segmenter
 from rtseg.sources.synthetic import SyntheticSource
 from rtseg.spec import ModelSpec, find_package
 from tests.ros.processes import Domain
-from tests.ros.segmenting import TOPIC, Talk, expected_labels, frame_message, labels_of, toy_model, toy_segmenter
+from tests.ros.segmenting import (
+    TOPIC,
+    Talk,
+    errors_of,
+    expected_labels,
+    frame_message,
+    labels_of,
+    toy_model,
+    toy_segmenter,
+)
 
 pytestmark = pytest.mark.ros
 SPEC = find_package("unet-fast0-camvid").spec
@@ -65,20 +74,20 @@ def test_a_clip_becomes_topics(domain: Domain) -> None:
     assert not any("Traceback" in line for line in run.stderr)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["ros:", "null:"], "ros: needs a topic, for example ros:/camera/image_raw"),
-        (["ros:/cam era", "null:"], "topic '/cam era'"),
-        (["ros:/camera/image", "null:", "--input-reliability", "perhaps"], "reliability is 'perhaps'"),
-        (["ros:/camera/image", "null:", "--input-history", "0"], "depth is 0, expected 1 or more"),
-        (["synthetic:drive", "ros:my node"], "my node"),
-        (["synthetic:drive", "ros:", "--output-reliability", "perhaps"], "reliability is 'perhaps'"),
-    ],
-)
-def test_what_does_not_fit_is_said_in_one_line(domain: Domain, words: list[str], said: str) -> None:
-    run = domain.start("-m", "rtseg", "run", *words, "--backend", "null")
-    assert run.wait() == 1, run.written()
-    (line,) = (line for line in run.stderr if "error" in line)
-    assert line.startswith("rtseg: error: ") and said in line
-    assert not any("Traceback" in line for line in run.stderr)
+WRONG = [
+    (["ros:", "null:"], "ros: needs a topic, for example ros:/camera/image_raw"),
+    (["ros:/cam era", "null:"], "topic '/cam era'"),
+    (["ros:/camera/image", "null:", "--input-reliability", "perhaps"], "reliability is 'perhaps'"),
+    (["ros:/camera/image", "null:", "--input-history", "0"], "depth is 0, expected 1 or more"),
+    (["synthetic:drive", "ros:my node"], "my node"),
+    (["synthetic:drive", "ros:", "--output-reliability", "perhaps"], "reliability is 'perhaps'"),
+]
+
+
+def test_what_does_not_fit_is_said_in_one_line(domain: Domain) -> None:
+    results = errors_of(domain, [["run", *words, "--backend", "null"] for words, _ in WRONG])
+    for (words, said), (code, lines) in zip(WRONG, results, strict=True):
+        assert code == 1, (words, lines)
+        (line,) = (line for line in lines if "error" in line)
+        assert line.startswith("rtseg: error: ") and said in line, words
+        assert "Traceback" not in "".join(lines), words
