@@ -15,7 +15,7 @@ __all__ = ["Loop"]
 
 JOIN_SECONDS = 30.0
 """How long ending waits for the frame in hand and for what the sink has queued."""
-LOADING_SECONDS = 3.0
+LOADING_SECONDS = 2.0
 """How long it waits for a model that is still being loaded, which nothing can interrupt."""
 
 

@@ -40,7 +40,7 @@ def test_a_signal_in_the_middle_of_traffic_ends_it_without_a_word(domain: Domain
     for output in ("mask", "overlay"):
         talk.listen(output)
     talk.await_first()
-    traffic = talk.peer.begin("publish_images", topic=TOPIC, height=SIZE[0], width=SIZE[1], count=300, rate=100)
+    traffic = talk.peer.begin("publish_images", topic=TOPIC, height=SIZE[0], width=SIZE[1], count=100, rate=100)
     talk.came("mask", 20)
     assert node.stop(number, SECONDS) == 0
     assert not any("Traceback" in line or "ERROR" in line or "WARN" in line for line in node.stderr), node.written()

@@ -56,14 +56,27 @@ def test_a_topic_becomes_label_maps(domain: Domain, tmp_path: Path) -> None:
 
 
 def test_a_clip_becomes_topics(domain: Domain) -> None:
-    words = ["--backend", "null", "--live", "yes", "--length", "0", "--input-size", "48x64", "--input-rate", "20"]
+    words = [
+        "--backend",
+        "null",
+        "--live",
+        "yes",
+        "--length",
+        "0",
+        "--input-size",
+        "48x64",
+        "--input-rate",
+        "20",
+        "--short-side",
+        "64",
+    ]
     run = domain.start("-m", "rtseg", "run", "synthetic:drive", "ros:street", *words, "--output-history", "20")
     talk = Talk(domain.peer("viewer"), node="/street")
     talk.listen("mask")
     talk.listen("overlay")
     mask = talk.next("mask", messages.IMAGE, 2)
     image, _ = SyntheticSource("drive", size=(48, 64), rate=20).render(0)
-    with Segmenter(NullBackend(spec=SPEC)) as segmenter:
+    with Segmenter(NullBackend(spec=SPEC), short_side=64) as segmenter:
         np.testing.assert_array_equal(labels_of(mask), segmenter(image))
     assert mask.header.frame_id == "camera"
     records = talk.came("mask", 5)
