@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 
 from rtseg.pipeline import Pipeline
-from rtseg.ros.facts import diagnostics_bytes
+from rtseg.ros.facts import ERROR, OK, WARN, diagnostics_bytes
 from rtseg.ros.intake import Intake
 from rtseg.ros.publishing import ResultPublisher
 from rtseg.timing import FLOORS, Rolling
 
 __all__ = ["Diagnostics"]
 
-OK, WARN, ERROR = 0, 1, 2
 SILENT_SECONDS = 5.0
 """How long no message at all may come while the node is active before that is worth a warning."""
 

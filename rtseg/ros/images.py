@@ -176,6 +176,9 @@ def decode_picture(kind: str, data: bytes | memoryview) -> tuple[Image, int, str
         message = messages.decode(kind, data)
     except SerdeError as exc:
         raise BadMessage("not a message", f"{len(data)} bytes are not a {kind}: {exc}") from exc
+    nanosec = int(message.header.stamp.nanosec)
+    if nanosec >= messages.NANO:  # with a large sec it would be no stamp of a message that could be made again
+        raise BadMessage("bad stamp", f"{kind} has a stamp of {nanosec} nanoseconds within its second: it is damaged")
     image = picture(message) if kind == messages.IMAGE else compressed_picture(message)
     return image, messages.stamp_ns(message), str(message.header.frame_id)
 

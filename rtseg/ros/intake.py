@@ -93,6 +93,11 @@ class Intake:
         with self._changed:
             self.skipped += self._missing(publisher, sequence) + 1
 
+    def forget(self) -> None:
+        """Begin anew with every publisher: what it sent while nothing was subscribed to it is not lost."""
+        with self._changed:
+            self._last.clear()
+
     def _missing(self, publisher: bytes, sequence: int | None) -> int:
         """How many messages of this publisher did not come between its last one and this."""
         if sequence is None:

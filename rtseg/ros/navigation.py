@@ -32,6 +32,8 @@ USUAL = {
 }
 """Class names, in lower case, whose part is plain."""
 COMPLAINT_SECONDS = 10.0
+LATE_NS = 1_000_000_000
+"""How much newer than the newest transform a picture may be: transforms are often published after it, or seldom."""
 
 
 def usual(part: str, classes: Sequence[str]) -> tuple[str, ...]:
@@ -43,8 +45,8 @@ class Navigation:
     """Makes an OccupancyGrid (`free_space`) and a LaserScan (`obstacles`) of label maps, HW uint8 at the camera's size.
 
     The camera stands at `pose` in `robot_frame`; where that is None, where the transforms say that the frame_id of the
-    picture is. `part` is what `rtseg.ros.ground_settings.roles` returns. What is missing (a CameraInfo, a transform) is
-    logged now and then, and nothing is made.
+    picture is, at its time or up to LATE_NS before it. `part` is what `rtseg.ros.ground_settings.roles` returns. What
+    is missing (a CameraInfo, a transform) is logged now and then, and nothing is made.
     """
 
     def __init__(
@@ -72,12 +74,15 @@ class Navigation:
         with self._lock:
             refused = self._tree.add(message, static=static)
         for line in refused:
-            self._complain(line)
+            self._complain("transform", line)
 
     def message(self, topic: str, labels: Labels, camera_info: Any, header: Header) -> bytes | None:
         """CDR of `free_space` or `obstacles` for a frame's labels; None where it cannot be made, which is logged."""
         if camera_info is None:
-            self._complain("free_space and obstacles need a CameraInfo, and none came: see the parameter camera_info")
+            self._complain(
+                "camera_info",
+                "free_space and obstacles need a CameraInfo, and none came: see the parameter camera_info",
+            )
             return None
         try:
             view = self._view_for(camera_info, labels.shape, header)
@@ -89,7 +94,7 @@ class Navigation:
                 return grid_bytes(view.grid(labels, contacts), self._grid, header.stamp_ns, self._robot_frame)
             return scan_bytes(view.scan(labels, contacts), self._scan, header.stamp_ns, self._robot_frame)
         except (ConfigError, BadMessage, NoTransform) as exc:
-            self._complain(f"no free_space and obstacles: {exc}")
+            self._complain(type(exc).__name__, f"no free_space and obstacles: {exc}")
             return None
 
     def _view_for(self, camera_info: Any, size: tuple[int, int], header: Header) -> GroundView:
@@ -107,17 +112,15 @@ class Navigation:
         return view
 
     def _pose_by_tf(self, header: Header) -> Pose:
+        stamp_ns = header.stamp_ns or None  # no stamp is the latest, as in tf2
         with self._lock:
-            try:
-                found = self._tree.lookup(self._robot_frame, header.frame_id, header.stamp_ns)
-            except NoTransform:  # the transform of this very moment comes later than the picture
-                found = self._tree.lookup(self._robot_frame, header.frame_id)
-        return Pose.transformed(*found)
+            return Pose.transformed(*self._tree.lookup(self._robot_frame, header.frame_id, stamp_ns, late_ns=LATE_NS))
 
-    def _complain(self, line: str) -> None:
+    def _complain(self, kind: str, line: str) -> None:
+        """Log a line, unless one of its kind was logged just now; lines may hold times, and so be new each time."""
         now = time.monotonic()
-        if now - self._complained.get(line, -COMPLAINT_SECONDS) >= COMPLAINT_SECONDS:
-            self._complained[line] = now
+        if now - self._complained.get(kind, -COMPLAINT_SECONDS) >= COMPLAINT_SECONDS:
+            self._complained[kind] = now
             log.warning("%s", line)
 
 

@@ -72,10 +72,15 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         self._outputs: Outputs | None = None
         self._view: View | None = None
         self._topics: Publishers | None = None
-        self._held: list[Any] = []
+        self._held: list[Callable[[], Any]] = []
         self._inputs: list[Any] = []
+        self._tell: Callable[[], None] | None = None
+        try:
+            self._declare()
+        except ConfigError:
+            super().destroy_node()
+            raise
         self._log = NodeLog(self)
-        self._declare()
         self.add_on_set_parameters_callback(self._set)
 
     def _declare(self) -> None:
@@ -129,6 +134,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
             self._fail(exc)
             self._unsubscribe()
             return FAILURE
+        intake.forget()
         self._active = True
         return super().on_activate(state)
 
@@ -198,8 +204,9 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
                 text = diagnostics.message(active=self._active, publishers=publishers, failure=self.failure)
                 report.publish("diagnostics", text)
 
+        self._tell = tell
         timers = [self.create_timer(values["diagnostics_period"], tell), self.create_timer(WATCH_SECONDS, self._watch)]
-        self._held = [label_info, report, *timers]
+        self._held = [label_info.destroy, report.destroy, *(partial(self.destroy_timer, timer) for timer in timers)]
 
     def _let_go(self) -> bool:
         """End the loop and take everything off the graph; False if the loop did not end."""
@@ -210,11 +217,11 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         if not ended:
             log.error("the loop did not end in time: its network does not load or does not answer")
         held, self._held = self._held, []
-        for item in held:
-            item.destroy()
+        for let_go in held:
+            let_go()
         if self._topics is not None:
             self._topics.destroy()
-        self._intake = self._outputs = self._view = self._topics = None
+        self._intake = self._outputs = self._view = self._topics = self._tell = None
         return ended
 
     def _subscribe_to_transforms(self) -> None:
@@ -246,6 +253,8 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
             return
         log.error("segmentation ended")
         self._fail(loop.error or BackendError("the loop ended without an error"))
+        if self._tell is not None:
+            self._tell()  # the last word of the diagnostics, whose topic ends with the configured state
         if self._active:
             self.trigger_deactivate()
         self.trigger_cleanup()

@@ -77,7 +77,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("flat_classes", "auto", "classes that lie flat and are not free; auto: pavement and the like"),
     Parameter("unseen_classes", "auto", "classes that say nothing of the ground; auto: sky"),
     Parameter(
-        "min_obstacle_pixels", 8, "obstacle pixels, of 49 around it, that make a contact: fewer are specks", 0, 49
+        "min_obstacle_pixels", 12, "obstacle pixels, of 49 around it, that make a contact: fewer are specks", 0, 49
     ),
     Parameter("grid_resolution", 0.1, "size of a cell, metres", 0.001, 100),
     Parameter("grid_near", 0.0, "where the grid begins, forward of robot_frame, metres", -1000, 1000),

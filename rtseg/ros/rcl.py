@@ -248,13 +248,19 @@ class LabelInfo:
 
 
 class NodeLog(logging.Handler):
-    """Lets rtseg's log lines go out as those of a node, to its console and /rosout."""
+    """Lets rtseg's log lines go out as those of a node, to its console and /rosout.
+
+    There is one log in a process: with several nodes in it, each of them tells every line.
+    """
+
+    before = logging.NOTSET
 
     def __init__(self, node: Node) -> None:
         super().__init__(logging.INFO)
         self._logger = node.get_logger()
-        self._before = log.level
-        log.setLevel(logging.INFO)
+        if not any(isinstance(handler, NodeLog) for handler in log.handlers):
+            NodeLog.before = log.level
+            log.setLevel(logging.INFO)
         log.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -267,9 +273,10 @@ class NodeLog(logging.Handler):
             self._logger.info(text)
 
     def close(self) -> None:
-        """Give the log back."""
+        """Give the log back, with its level when this was the last node."""
         log.removeHandler(self)
-        log.setLevel(self._before)
+        if not any(isinstance(handler, NodeLog) for handler in log.handlers):
+            log.setLevel(NodeLog.before)
         super().close()
 
 

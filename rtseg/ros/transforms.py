@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rtseg.errors import SourceError, nearest
+from rtseg.ros import messages
 from rtseg.ros.rotations import Floats, inverse, multiply, rotate, slerp, unit
 
 __all__ = ["NoTransform", "TransformTree"]
@@ -59,19 +60,19 @@ class TransformTree:
             if not parent or not child or parent == child or not np.isfinite(translation).all():
                 refused.append(f"transform of '{child}' in '{parent}' left out: bad name or translation")
                 continue
-            time = int(stamped.header.stamp.sec) * 1_000_000_000 + int(stamped.header.stamp.nanosec)
-            self._keep(child, parent, static, time, (translation, rotation))
+            self._keep(child, parent, static, messages.stamp_ns(stamped), (translation, rotation))
         return refused
 
     def frames(self) -> list[str]:
         """The names of all frames, sorted."""
         return sorted({*self._links, *(link.parent for link in self._links.values())})
 
-    def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Transform:
+    def lookup(self, target: str, source: str, stamp_ns: int | None = None, *, late_ns: int = 0) -> Transform:
         """The pose of frame `source` in frame `target`: translation (3,) and quaternion (4,).
 
-        At a time in nanoseconds, interpolated; or, for None, at the latest time that all links on the way have. Errors:
-        NoTransform, also for a time before or after what is known.
+        At a time in nanoseconds, interpolated; or, for None, at the latest time that all links on the way have, which
+        also answers for times up to `late_ns` after it. Errors: NoTransform, also for a time before or after what is
+        known.
         """
         target, source = target.lstrip("/"), source.lstrip("/")
         down, up = self._way(target), self._way(source)
@@ -79,9 +80,10 @@ class TransformTree:
         if common is None:
             raise NoTransform(f"'{source}' and '{target}' are in different trees: their roots are {up[-1]}, {down[-1]}")
         links = up[: up.index(common)], down[: down.index(common)]
-        if stamp_ns is None:
-            moving = [self._links[name] for part in links for name in part if not self._links[name].static]
-            stamp_ns = min((link.times[-1] for link in moving), default=0)
+        moving = [self._links[name] for part in links for name in part if not self._links[name].static]
+        latest = min((link.times[-1] for link in moving), default=0)
+        if stamp_ns is None or latest < stamp_ns <= latest + late_ns:
+            stamp_ns = latest
         source_there, target_there = (self._chain(part, stamp_ns) for part in links)
         back = inverse(target_there[1])
         return rotate(back, source_there[0] - target_there[0]), multiply(back, source_there[1])

@@ -82,6 +82,8 @@ class BagSink:
             raise ConfigError("a bag output needs a name: out.mcap, or bag:folder")
         if not 1 <= quality <= 100:
             raise ConfigError(f"JPEG quality {quality} is not between 1 and 100")
+        if confidence and spec.output_kind == "labels":
+            raise ConfigError(f"{spec.name} gives labels alone, which have no confidence: leave --confidence out")
         self._path, self._info, self._spec = Path(target), info, spec
         self._from_bag = is_bag(info.source)
         self._confidence, self._quality = confidence, quality

@@ -60,7 +60,8 @@ class RosSink:
     @property
     def wanted(self) -> frozenset[str]:
         """What the topics that have listeners now are made of."""
-        return self._publisher.wanted if self._publisher else frozenset()
+        publisher = self._publisher  # which the sink's thread takes away at the end
+        return publisher.wanted if publisher else frozenset()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -37,7 +37,7 @@ class RosSource:
         if not target:
             raise SourceError("ros: needs a topic, for example ros:/camera/image_raw")
         self._profile = reliability, depth
-        self.intake = Intake(target)
+        self.intake = Intake("/" + target.lstrip("/"))
         self._stack = ExitStack()
 
     @property

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtseg.frame import Header
 from rtseg.ros import messages
 from rtseg.ros.images import BadMessage, compressed_bytes, compressed_picture, decode_picture, image_bytes, picture
 from tests.ros.test_encodings import image_message
@@ -151,6 +152,22 @@ def test_a_changed_message_is_a_picture_or_a_bad_message(data: Any, kind: str) -
     for at, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=4)):
         changed[min(at, len(changed) - 1)] = value
     decoded_or_bad(kind, bytes(changed))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stamp_is_kept_to_its_limits_and_refused_beyond_them(kind: str) -> None:
+    for sec, nanosec in ((2**31 - 1, 999_999_999), (-(2**31), 0), (-1, 999_999_999)):
+        _, stamp, frame_id = decode_picture(kind, stamped(kind, sec, nanosec))
+        again = messages.decode(messages.IMAGE, image_bytes(NOISE, Header("", stamp, frame_id, stamp)))
+        assert (again.header.stamp.sec, again.header.stamp.nanosec) == (sec, nanosec)
+    for sec, nanosec in ((5, 10**9), (2**31 - 1, 2**32 - 1)):
+        with pytest.raises(BadMessage, match=rf"{kind} has a stamp of {nanosec} nanoseconds within its second"):
+            decode_picture(kind, stamped(kind, sec, nanosec))
+
+
+def stamped(kind: str, sec: int, nanosec: int) -> bytes:
+    """A sound message with this stamp."""
+    return WHOLE[kind][0][:4] + struct.pack("<iI", sec, nanosec) + WHOLE[kind][0][12:]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -122,6 +122,18 @@ def test_what_nobody_wants_is_neither_received_nor_lost(intake: Intake) -> None:
     assert counts(intake) == (2, 0, 0, 5, 0)
 
 
+def test_what_was_sent_while_nothing_was_subscribed_to_is_not_lost(intake: Intake) -> None:
+    frames = iter(intake)
+    put(intake, 1)
+    next(frames)
+    intake.forget()
+    put(intake, 50)
+    assert next(frames).index == 1
+    put(intake, 53)
+    assert next(frames).index == 4
+    assert counts(intake) == (3, 2, 0, 0, 0)
+
+
 def test_bad_messages_are_counted_by_kind_and_leave_no_gap(intake: Intake) -> None:
     frames = iter(intake)
     put(intake, 1)

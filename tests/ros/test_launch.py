@@ -23,6 +23,20 @@ from tools.update_ros_params import PATH, text
 FILE = PATH.with_name("segmentation.launch.py")
 
 
+class ParameterValue:
+    """launch_ros.parameter_descriptions.ParameterValue, of a type that is given."""
+
+    def __init__(self, value: str, *, value_type: type) -> None:
+        self.value = value_type(value)
+
+
+def evaluated(value: Any) -> Any:
+    """What launch_ros makes of a parameter's value: bare text is read as YAML."""
+    if isinstance(value, ParameterValue):
+        return value.value
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
 class Node:
     """launch_ros.actions.Node, of Humble and later."""
 
@@ -42,7 +56,11 @@ class Node:
         respawn_delay: float | None = None,
         output: str = "log",
     ) -> None:
-        self.respawn, self.parameters = respawn, parameters or []
+        self.respawn = respawn
+        self.parameters = [
+            each if isinstance(each, str) else {name: evaluated(value) for name, value in each.items()}
+            for each in parameters or []
+        ]
         self.command = [executable, *(arguments or [])]
         self.command += ["--ros-args", *ros_arguments] if ros_arguments is not None else []
         self.command += ["--ros-args", "-r", f"__node:={name}"]
@@ -71,6 +89,7 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> Any:
         "launch.actions": {"DeclareLaunchArgument": DeclareLaunchArgument, "OpaqueFunction": OpaqueFunction},
         "launch_ros": {},
         "launch_ros.actions": {"Node": Node},
+        "launch_ros.parameter_descriptions": {"ParameterValue": ParameterValue},
     }
     for name, content in modules.items():
         module = ModuleType(name)
@@ -132,7 +151,7 @@ def test_a_remapping_that_is_none_is_an_error(launch: Any, rule: str) -> None:
 
 def test_its_parameters_are_those_of_the_node(launch: Any) -> None:
     for name in launch.file.PARAMETERS:
-        node = launch(**{name: "true" if name == "autostart" else "best_effort"})
+        node = launch(**{name: "true" if name == "autostart" else "0"})
         (given,) = node.parameters
         assert list(given) == [name]
         assert type(given[name]) is type(BY_NAME[name].default)

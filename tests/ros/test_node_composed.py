@@ -29,3 +29,13 @@ def test_pictures_are_handed_over_within_a_process(domain: Domain) -> None:
     stamps = [each["stamp_ns"] for each in masks]
     assert stamps == sorted(stamps) and stamps[0] == 1000
     assert not any("Traceback" in line for line in process.stderr)
+
+
+@pytest.mark.ros
+def test_a_node_leaves_nothing_behind_in_its_process(domain: Domain) -> None:
+    process = domain.start("-m", "tests.ros.leftovers")
+    found = json.loads(process.wait_for("handlers", 60))
+    assert process.wait() == 0, process.written()
+    assert found["refused"].startswith("parameter alpha")
+    assert found["handlers"] == [0, 0]
+    assert found["held"][0] == found["held"][1] == found["held"][2]

@@ -11,6 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from rtseg.ros import messages
+from rtseg.ros.facts import ERROR
 from rtseg.spec import METADATA_KEY
 from tests.onnx_models import save, value, weights
 from tests.ros.processes import Domain, Process
@@ -108,12 +109,18 @@ def test_a_manager_can_take_a_failed_node_up_again(domain: Domain, tmp_path: Pat
     for transition in ("configure", "activate"):
         assert talk.peer.call("change_state", node="/segmentation", transition=transition)
     talk.listen("mask")
+    talk.listen("diagnostics", messages.DIAGNOSTICS)
+    talk.diagnostics()
+    told = len(talk.came("diagnostics"))
     for index in range(200):
         talk.send(frame_message(index))
         if any("segmentation ended" in line for line in node.stderr):
             break
         talk.came("mask", 1, 0.1)
     node.wait_for("segmentation ended")
+    while (status := talk.next("diagnostics", messages.DIAGNOSTICS, told).status[0]).level != ERROR:
+        told += 1
+    assert "onnxruntime" in status.message
     assert talk.peer.call("wait_publishers", topic="/segmentation/mask", count=0) == 0
     assert talk.peer.call("get_state", node="/segmentation") == "unconfigured"
     assert talk.peer.call("set_parameters", node="/segmentation", values={"backend": "null"}) == {"backend": None}

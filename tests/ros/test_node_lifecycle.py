@@ -50,6 +50,10 @@ def test_through_every_state_by_an_outside_manager(domain: Domain, node: Process
         assert (mask.height, mask.width) == SIZE
         assert change("deactivate") == (True, "inactive")
         assert talk.peer.call("wait_subscribers", topic=TOPIC, count=0) == 0
+        for index in range(5):
+            talk.send(frame_message(index))
+    values = talk.diagnostics()
+    assert (values["lost on the way"], values["dropped"]) == ("0", "0"), "what came while it was inactive is no loss"
 
     assert change("cleanup") == (True, "unconfigured")
     assert talk.peer.call("wait_publishers", topic=f"{NODE}/mask", count=0) == 0

@@ -73,20 +73,21 @@ def test_gaps_in_numbers_are_masks_lost_on_the_way_back(tool: Any) -> None:
 def test_losses_are_told_apart_by_place(tool: Any) -> None:
     losses = tool("counting").losses
     row = {"sent": 10, "masks": 4}
-    counters = {"lost_on_the_way": 2, "replaced": 3, "before_publishing": 0, "bad": 0}
+    counters = {"received": 8, "replaced": 3, "before_publishing": 0, "bad": 0}
     assert losses(row, 1, counters) == {"lost_on_the_way": 2, "replaced": 3, "after_node": 1}
+    assert losses(row, 0, counters) == {"lost_on_the_way": 2, "replaced": 3, "before_or_in_node": 1}
     assert losses(row, 1, None) == {"after_node": 1, "before_or_in_node": 5}
-    assert losses({"sent": 10, "masks": 10}, 0, counters | {"lost_on_the_way": 0, "replaced": 0}) == {}
+    assert losses({"sent": 8, "masks": 8}, 0, counters | {"replaced": 0}) == {}
 
 
 def test_counters_are_those_of_the_nodes_diagnostics(tool: Any) -> None:
     counting = tool("counting")
     text = (ROOT / "rtseg" / "ros" / "diagnostics.py").read_text(encoding="utf-8")
-    assert all(f'"{key}":' in text for key in (*counting.COUNTERS.values(), "received"))
-    before = {"lost on the way": "1", "replaced by newer ones": "2", "bad messages": "0"}
-    now = {**before, "replaced by newer ones": "5", "dropped before publishing": "1"}
+    assert all(f'"{key}":' in text for key in (*counting.COUNTERS.values(), counting.RECEIVED))
+    before = {"received": "1", "replaced by newer ones": "2", "bad messages": "0"}
+    now = {**before, "received": "11", "replaced by newer ones": "5", "dropped before publishing": "1"}
     found = counting.difference(before, now)
-    assert found == {"lost_on_the_way": 0, "replaced": 3, "before_publishing": 1, "bad": 0}
+    assert found == {"received": 10, "replaced": 3, "before_publishing": 1, "bad": 0}
 
 
 def test_percentiles_need_their_samples(tool: Any) -> None:
@@ -155,7 +156,8 @@ def turn(contender: str, rate: float, latency: float, **more: Any) -> dict[str, 
         "repetition": 0, "contender": contender, "rate": rate, "sent": 10, "masks": 10, "foreign": 0, "lost": {},
         "received": 10, "restarts": 0, "message_bytes": 6_220_872, "latency_ms": [latency] * 10, "late_ms": [0.1] * 10,
         "sending_ms": [2.0] * 10, "sent_to_published_ms": [latency - 3] * 10, "published_to_arrived_ms": [1.0] * 10,
-        "cpu_ms_per_message": {"camera": 3.0, "node": latency, "monitor": 1.0}, "others_cores": 0.1, "load": 0.2,
+        "cpu_ms_per_message": {"camera": 3.0, "node": latency, "monitor": 1.0},
+        "page_faults_per_message": 7, "others_cores": 0.1, "load": 0.2,
         **more,
     }  # fmt: skip
 
@@ -189,6 +191,11 @@ def test_the_page_says_what_was_lost_and_how_many_times_slower(tool: Any) -> Non
     )
     assert "| mask, bytes (rtseg) | 60 | 0.50 | – | 1.25 |" in page
     assert "pictures of 6.22 MB" in page
+    assert "| 3.0; 10.0; 1.0 | 7 (7 to 7) | 0.42 | 0.10 (0.10 to 0.10) |" in page
+    assert (
+        "- 1080p, `rtseg ros` at 30 Hz: 10 of 10 messages reached the node, 10 masks the subscriber; p50 10.0 ms, "
+        "p99 – ms; camera, node and subscriber kept 0.42 of 2 cores busy." in page
+    )
 
 
 def test_the_page_is_what_was_measured(tool: Any) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -117,6 +118,12 @@ def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
 def test_a_quality_out_of_range(quality: int) -> None:
     with pytest.raises(ConfigError, match=f"JPEG quality {quality} is not between 1 and 100"):
         open_bag_to("out.mcap", quality=quality)
+
+
+def test_a_model_without_scores_has_no_confidence() -> None:
+    spec = msgspec.structs.replace(SPEC, output_kind="labels")
+    with pytest.raises(ConfigError, match="gives labels alone, which have no confidence: leave --confidence out"):
+        BagSink("out.mcap", info(), spec, View(), confidence=True)
 
 
 def test_quality_is_that_of_the_overlay(tmp_path: Path) -> None:

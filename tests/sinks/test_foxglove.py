@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from websockets.sync.client import ClientConnection, connect
 
+from rtseg.config import RunConfig
 from rtseg.errors import ConfigError, MissingExtra, SinkError
 from rtseg.frame import Frame, Header, Result
+from rtseg.runner import run_config
 from rtseg.sinks import Sink, sink_kind
 from rtseg.view import View
 from tests.sinks.results import colour_bars, free_port, open_to, result
@@ -265,6 +268,16 @@ def test_the_port_is_free_afterwards_also_for_clients_that_stay(port: int) -> No
                 assert time.monotonic() - start < 2
                 with socket.create_server(("127.0.0.1", port)):
                     pass
+
+
+def test_a_run_that_nobody_watched_ends_well_and_reports_areas_only_if_asked(port: int) -> None:
+    config = RunConfig(
+        input="synthetic:drive", output=(f"foxglove:{port}",), backend="null", limit=3, source={"size": (48, 64)}
+    )
+    report = run_config(config)
+    assert (report["frames"], report["areas"]) == (3, None)
+    report = run_config(msgspec.structs.replace(config, stats=True))
+    assert sum(report["areas"].values()) == pytest.approx(1)
 
 
 def test_strangers_that_knock_on_the_port_are_not_talked_of(port: int) -> None:

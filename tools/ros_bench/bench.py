@@ -7,6 +7,7 @@ python tools/ros_bench/page.py                                           # write
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -24,8 +25,8 @@ from pictures import pictures
 from rtseg.bench.process import revision
 from rtseg.errors import RtsegError
 from rtseg.geometry import parse_size
-from rtseg.report import file_hash, machine, write_report
-from rtseg.spec import find_package
+from rtseg.report import check_target, file_hash, machine
+from rtseg.spec import find_package, write_text
 
 SCHEMA = "rtseg.ros-latency/1"
 PACKAGES = ("rclpy", "ros-rclpy", "ros-fastdds", "ros-rmw-fastrtps-cpp", "rosbags")
@@ -86,16 +87,18 @@ def main() -> int:
     parser.add_argument("--distinct", type=int, default=8, help="pictures held in memory")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the seconds that each turn takes")
-    parser.add_argument("--warm", type=float, default=1.0, help="seconds of each turn that are not counted")
+    parser.add_argument("--warm", type=float, default=0.5, help="seconds before each turn that are not counted")
     parser.add_argument("--only", nargs="*", help="keys of groups")
     parser.add_argument("--domain", type=int, default=101, help="ROS_DOMAIN_ID, which nobody else may use meanwhile")
-    parser.add_argument("--cost-samples", type=int, default=60)
+    parser.add_argument("--cost-samples", type=int, default=70)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.command = sys.argv
     try:
+        check_target(args.out)
         with tempfile.TemporaryDirectory() as folder:
-            write_report(args.out, run(args, Path(folder)))
+            found = run(args, Path(folder))
+        write_text(args.out, json.dumps(found, separators=(",", ":")) + "\n")
     except (BenchmarkError, RtsegError) as exc:
         print(f"bench: error: {exc}", file=sys.stderr)
         return 1

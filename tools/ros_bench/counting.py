@@ -9,12 +9,12 @@ from rtseg.timing import Samples, percentiles
 
 Row = Sequence[int | None]
 COUNTERS = {
-    "lost_on_the_way": "lost on the way",
     "replaced": "replaced by newer ones",
     "before_publishing": "dropped before publishing",
     "bad": "bad messages",
 }
-"""Where rtseg's node lost messages, by the keys of its diagnostics."""
+"""Where rtseg's node lost messages that it had, by the keys of its diagnostics."""
+RECEIVED = "received"
 
 
 def account(sent: Sequence[Sequence[int]], masks: Sequence[Row]) -> dict[str, Any]:
@@ -61,21 +61,20 @@ def losses(row: Mapping[str, int], after: int, counters: Mapping[str, int] | Non
     """Messages without a mask by place; what nobody counts is `before_or_in_node`.
 
     `row` has `sent` and `masks`; `after` is what was lost between node and subscriber; `counters` are those of the
-    node, by `COUNTERS`.
+    node, by `COUNTERS` and `RECEIVED`.
     """
     missing = row["sent"] - row["masks"]
-    found = {name: count for name, count in (counters or {}).items() if count}
-    if after:
-        found["after_node"] = after
-    rest = missing - sum(found.values())
-    if rest > 0:
-        found["before_or_in_node"] = rest
-    return found
+    found = {"after_node": after}
+    if counters is not None:
+        found |= {"lost_on_the_way": row["sent"] - counters[RECEIVED]} | {name: counters[name] for name in COUNTERS}
+    found["before_or_in_node"] = missing - sum(found.values())
+    return {name: count for name, count in found.items() if count > 0}
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, int]:
     """By how much the node's counters grew."""
-    return {name: int(now.get(key, 0)) - int(before.get(key, 0)) for name, key in COUNTERS.items()}
+    keys = {**COUNTERS, RECEIVED: RECEIVED}
+    return {name: int(now.get(key, 0)) - int(before.get(key, 0)) for name, key in keys.items()}
 
 
 def milliseconds(nanoseconds: Sequence[int]) -> list[float]:

@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 from cases import HERE, ROOT, Contender, Group, Turn
-from counting import account, difference, gaps, losses
+from counting import RECEIVED, account, difference, gaps, losses
 
 START_SECONDS = 120.0
 IDLE_SECONDS = 2.0
@@ -70,6 +70,11 @@ class Process:
             raise self.ended()
         times = psutil.Process(self.child.pid).cpu_times()
         return float(times.user + times.system)
+
+    def page_faults(self) -> int:
+        """Pages of fresh memory that it was given so far (Linux only)."""
+        stat = Path(f"/proc/{self.child.pid}/stat").read_text(encoding="utf-8")
+        return int(stat.rpartition(")")[2].split()[7])
 
 
 @contextmanager
@@ -144,9 +149,11 @@ def take_turn(turn: Turn, contender: Contender, node: Process, ends: Ends, count
     before = monitor.ask(do="facts") if contender.diagnostics else {}
     load, start = os.getloadavg()[0], time.monotonic()
     cpu, everything = {name: each.cpu_seconds() for name, each in processes.items()}, busy_seconds()
+    faults = node.page_faults()
     sent = camera.ask(do="play", topic=contender.image, rate=turn.rate, count=count)
     masks = monitor.ask(do="collect", count=count, idle=IDLE_SECONDS)
     used = {name: each.cpu_seconds() - cpu[name] for name, each in processes.items()}
+    faults = node.page_faults() - faults
     others = busy_seconds() - everything - sum(used.values())
     seconds = time.monotonic() - start
     facts = monitor.ask(do="facts") if contender.diagnostics else {}
@@ -157,9 +164,10 @@ def take_turn(turn: Turn, contender: Contender, node: Process, ends: Ends, count
         "contender": contender.key,
         "rate": turn.rate,
         **row,
-        "received": int(facts["received"]) - int(before["received"]) if contender.diagnostics else None,
+        "received": counters[RECEIVED] if counters else None,
         "lost": losses(row, gaps(masks), counters),
         "cpu_ms_per_message": {name: round(1e3 * value / len(sent), 2) for name, value in used.items()},
+        "page_faults_per_message": round(faults / len(sent)),
         "others_cores": round(others / seconds, 2),
         "load": round(load, 2),
     }
@@ -179,9 +187,11 @@ def run_group(
             if contender.key in nodes:
                 nodes[contender.key][1].close()
             own = stack.enter_context(ExitStack())
-            checks = {"ROS_PYTHON_CHECK_FIELDS": "1" if contender.checked else "0"}
+            own_space = {"ROS_PYTHON_CHECK_FIELDS": "1" if contender.checked else "0"}
+            if contender.kept:
+                own_space |= KEEP_MEMORY
             node = own.enter_context(
-                started(contender.key, contender.command(model, size), {**space, **checks}, folder)
+                started(contender.key, contender.command(model, size), {**space, **own_space}, folder)
             )
             nodes[contender.key] = node, own
             return node

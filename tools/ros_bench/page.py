@@ -86,8 +86,9 @@ def time_table(group: Row) -> list[str]:
     """Where the time went, medians over all messages, and what each process used of the processor."""
     lines = [
         "| | rate, Hz | sent late, p50; p99 | sending | from sent to mask published | from published to arrived "
-        "| CPU ms per message: camera; node; monitor | other work, cores |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| CPU ms per message: camera; node; monitor | page faults of the node per message | cores that the three used "
+        "| cores that others used |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for (key, rate), rows in rows_of(group).items():
         late = pooled(rows, "late_ms")
@@ -100,9 +101,17 @@ def time_table(group: Row) -> list[str]:
         )
         lines.append(
             f"| {group['contenders'][key]} | {rate:g} | {cell(late['p50'])}; {cell(late['p99'])} | "
-            f"{' | '.join(middle)} | {cpu} | {spread([row['others_cores'] for row in rows], 2)} |"
+            f"{' | '.join(middle)} | {cpu} | "
+            f"{spread([row['page_faults_per_message'] for row in rows], 0)} | "
+            f"{median(cores_used(row) for row in rows):.2f} "
+            f"| {spread([row['others_cores'] for row in rows], 2)} |"
         )
     return lines
+
+
+def cores_used(row: Row) -> float:
+    """Processor time of camera, node and monitor per second of the schedule."""
+    return float(sum(row["cpu_ms_per_message"].values()) * row["rate"] / 1e3)
 
 
 def ratio_lines(group: Row) -> list[str]:
@@ -142,6 +151,25 @@ def section(group: Row) -> list[str]:
         *(["", *ratios] if ratios else []),
         "",
     ]
+
+
+def in_short(data: Row) -> list[str]:
+    """What the tables say about rtseg's node, a line for each of its turns."""
+    lines = []
+    for group in data["groups"].values():
+        for (key, rate), rows in rows_of(group).items():
+            if not key.startswith("rtseg"):
+                continue
+            found = pooled(rows)
+            sent, masks = sum(row["sent"] for row in rows), sum(row["masks"] for row in rows)
+            received = sum(row["received"] for row in rows)
+            lines.append(
+                f"- {group['title']}, {group['contenders'][key]} at {rate:g} Hz: {received} of {sent} messages reached "
+                f"the node, {masks} masks the subscriber; p50 {cell(found['p50'])} ms, p99 {cell(found['p99'])} ms; "
+                f"camera, node and subscriber kept {median(cores_used(row) for row in rows):.2f} of "
+                f"{data['machine']['cores']} cores busy."
+            )
+    return lines
 
 
 COSTS = {
@@ -187,9 +215,11 @@ def page(data: Row) -> str:
         f"{data['repetitions']} repetitions, contenders in turn; percentiles are over all their messages, nearest "
         "rank, and are left out (–) where samples are too few to say. The tutorial's node has the same network, "
         "preprocessing and labels as rtseg's: what differs is typed messages, work in the callback, and reliable "
-        "queues of ten instead of newest wins.",
+        "queues of ten instead of newest wins. A page fault is 4 KB of memory taken from the system anew; megabytes "
+        "that are freed and taken again with every message can cost more than copying them.",
         "",
     ]
+    lines += ["## In short", "", *in_short(data), ""]
     for group in data["groups"].values():
         lines += section(group)
     lines += [

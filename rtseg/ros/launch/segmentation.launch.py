@@ -11,6 +11,7 @@ from typing import Any
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 PARAMETERS = {
     "image": "topic of the pictures; a name that ends in /compressed is a CompressedImage",
@@ -35,9 +36,10 @@ OTHERS = {
 
 def node(values: Mapping[str, str]) -> Node:
     """The node that the arguments' values ask for."""
-    given: dict[str, Any] = {name: values[name] for name in PARAMETERS if values[name]}
+    # Bare text would be read as YAML, and device:=0 would be a number.
+    given: dict[str, Any] = {name: ParameterValue(values[name], value_type=str) for name in PARAMETERS if values[name]}
     if "autostart" in given:
-        given["autostart"] = given["autostart"].lower() == "true"
+        given["autostart"] = values["autostart"].lower() == "true"
     parameters: list[Any] = [values["params_file"]] if values["params_file"] else []
     if given:
         parameters.append(given)  # the last one wins
