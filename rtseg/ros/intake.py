@@ -69,6 +69,7 @@ class Intake:
         self._waiting: Arrived | None = None
         self._changed = threading.Condition()
         self._closed = False
+        self._error: BaseException | None = None
         self._complaints: dict[str, tuple[float, int]] = {}
 
     @property
@@ -116,10 +117,11 @@ class Intake:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End the iteration; from any thread."""
+    def close(self, error: BaseException | None = None) -> None:
+        """End the iteration, by `error` where that is why; from any thread."""
         with self._changed:
             self._closed = True
+            self._error = self._error or error
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -129,6 +131,8 @@ class Intake:
             if frame is not None:
                 yield frame
             del frame
+        if self._error is not None:
+            raise self._error
 
     def _next(self) -> Arrived | None:
         with self._changed:

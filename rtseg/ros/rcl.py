@@ -317,15 +317,18 @@ class Session:
         self._nodes.append(node)
         return node
 
-    def spin(self) -> None:
-        """Serve the nodes in a thread."""
+    def spin(self, failed: Callable[[BaseException], None]) -> None:
+        """Serve the nodes in a thread; `failed` gets the error that ends it, from that thread."""
 
         def serve() -> None:
-            with self.executor() as executor:
-                for node in self._nodes:
-                    executor.add_node(node)
-                while not self._leaving.is_set() and self.context.ok():
-                    executor.spin_once(timeout_sec=SPIN_SECONDS)
+            try:
+                with self.executor() as executor:
+                    for node in self._nodes:
+                        executor.add_node(node)
+                    while not self._leaving.is_set() and self.context.ok():
+                        executor.spin_once(timeout_sec=SPIN_SECONDS)
+            except Exception as exc:  # noqa: BLE001 - rclpy raises what its callbacks do, and errors of its own
+                failed(exc)
 
         self._thread = threading.Thread(target=serve, name="ros", daemon=True)
         self._thread.start()

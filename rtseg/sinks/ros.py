@@ -55,6 +55,7 @@ class RosSink:
         self._profile = reliability, depth
         self._outputs = Outputs(spec, lambda size: fit(size, size), jpeg_quality=quality)
         self._publisher: ResultPublisher | None = None
+        self._failures: list[BaseException] = []
         self._stack = ExitStack()
 
     @property
@@ -71,13 +72,15 @@ class RosSink:
             self._label_info = LabelInfo(node, "~/label_info")
             now = time.time_ns()
             self._label_info.publish(self._spec, Header("", now, "", now))
-            session.spin()
+            session.spin(self._failures.append)
             self._publisher = ResultPublisher(topics, self._outputs)
             self._stack = stack.pop_all()
         return self
 
     def write(self, result: Result) -> None:
-        """Publish what is listened to."""
+        """Publish what is listened to. Errors: whatever ended the serving of the node."""
+        if self._failures:
+            raise self._failures[0]
         assert self._publisher is not None
         self._publisher.write(result)
 

@@ -49,7 +49,7 @@ class RosSource:
             session = stack.enter_context(Session())
             node = session.node("rtseg")
             subscribe(node, self.intake.topic, self.intake.kind, qos(*self._profile), self.intake.put)
-            session.spin()
+            session.spin(self.intake.close)
             self._stack = stack.pop_all()
         return self
 

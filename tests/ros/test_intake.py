@@ -193,3 +193,13 @@ def test_closing_from_another_thread_ends_a_wait_and_forgets_what_waits() -> Non
     assert not reader.is_alive() and found == []
     put(intake, 1)
     assert list(intake) == []
+
+
+def test_an_error_of_the_receiving_thread_ends_the_iteration(intake: Intake) -> None:
+    put(intake, 1)
+    frames = iter(intake)
+    assert next(frames).index == 0
+    intake.close(RuntimeError("the middleware is gone"))
+    intake.close()
+    with pytest.raises(RuntimeError, match="the middleware is gone"):
+        next(frames)
