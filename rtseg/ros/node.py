@@ -125,10 +125,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         profile = qos(values["image_reliability"], values["image_depth"])
         try:
             self._inputs.append(subscribe(self, intake.topic, intake.kind, profile, self._take))
-            if values["camera_info"] != "none":
-                topic = info_topic(intake.topic) if values["camera_info"] == "auto" else values["camera_info"]
-                profile = qos("best_effort", 1)
-                self._inputs.append(subscribe(self, topic, messages.CAMERA_INFO, profile, self._take_camera_info))
+            self._subscribe_to_camera_info(values["camera_info"], intake.topic)
             self._subscribe_to_transforms()
         except Exception as exc:  # noqa: BLE001 - as above
             self._fail(exc)
@@ -223,6 +220,16 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
             self._topics.destroy()
         self._intake = self._outputs = self._view = self._topics = self._tell = None
         return ended
+
+    def _subscribe_to_camera_info(self, topic: str, image: str) -> None:
+        if topic == "none":
+            return
+        topic = self.resolve_topic_name(info_topic(image) if topic == "auto" else topic)
+        if topic == self.resolve_topic_name("~/camera_info"):
+            log.warning("no CameraInfo: %s is this node's own output: name another with camera_info", topic)
+            return
+        profile = qos("best_effort", 1)
+        self._inputs.append(subscribe(self, topic, messages.CAMERA_INFO, profile, self._take_camera_info))
 
     def _subscribe_to_transforms(self) -> None:
         """Listen to tf where the camera's pose comes from there; without tf2_msgs there is none, which is logged."""

@@ -74,3 +74,9 @@ def test_a_listener_that_asks_for_more_is_reported(
     talk.peer.call("subscribe", topic=f"/{name}/confidence", kind="sensor_msgs/msg/Image", **asked)
     line = node.wait_for(said)
     assert line.startswith("[WARN]") and f"/{name}/confidence: 1 subscriber(s)" in line
+
+
+def test_the_nodes_own_camera_info_is_not_taken_for_the_cameras(domain: Domain) -> None:
+    node = start_node(domain, "--name", "front", image="/front/image")
+    line = node.wait_for("no CameraInfo")
+    assert "/front/camera_info is this node's own output: name another with camera_info" in line
