@@ -12,7 +12,6 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.serde.errors import SerdeError
 
 from rtseg.errors import ConfigError, SourceError, nearest
 from rtseg.frame import Header, Image
@@ -174,7 +173,7 @@ def decode_picture(kind: str, data: bytes | memoryview) -> tuple[Image, int, str
         )
     try:
         message = messages.decode(kind, data)
-    except SerdeError as exc:
+    except messages.SerdeError as exc:
         raise BadMessage("not a message", f"{len(data)} bytes are not a {kind}: {exc}") from exc
     nanosec = int(message.header.stamp.nanosec)
     if nanosec >= messages.NANO:  # with a large sec it would be no stamp of a message that could be made again

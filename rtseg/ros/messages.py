@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from rosbags.serde.errors import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -26,6 +27,7 @@ __all__ = [
     "LASER_SCAN",
     "OCCUPANCY_GRID",
     "TF",
+    "SerdeError",
     "build",
     "decode",
     "definition",
@@ -87,7 +89,7 @@ def encode_with(kind: str, data: Any, **fields: Any) -> bytes:
 def decode(kind: str, data: bytes | memoryview) -> Any:
     """The message in CDR bytes; numeric arrays in it are views of `data`.
 
-    Errors: rosbags' SerdeError and the like for bytes that are not such a message.
+    Errors: SerdeError, of rosbags, for bytes that are not such a message.
     """
     return types().deserialize_cdr(memoryview(data), kind)  # a slice of bytes would be a copy
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from rosbags.serde.errors import SerdeError
-
 from rtseg.errors import BackendError, ConfigError, MissingExtra, RtsegError
 from rtseg.frame import Header, Image
 from rtseg.geometry import parse_size
@@ -289,7 +287,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
     def _decoded(self, kind: str, data: bytes, use: Callable[[Any], None]) -> None:
         try:
             use(messages.decode(kind, data))
-        except SerdeError as exc:
+        except messages.SerdeError as exc:
             log.warning("a message is left out: %s", exc)
 
     def _set(self, parameters: Sequence[Parameter]) -> SetParametersResult:

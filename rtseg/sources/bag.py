@@ -11,8 +11,6 @@ from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rosbags.serde.errors import SerdeError
-
 from rtseg.bags import Bag, Message, span, split_target
 from rtseg.bags.choose import choose, is_picture
 from rtseg.bags.files import open_bag
@@ -169,5 +167,5 @@ def _cdr(message: Message) -> bytes | memoryview:
         return message.data
     try:
         return messages.types().ros1_to_cdr(message.data, message.topic.kind)
-    except SerdeError as exc:
+    except messages.SerdeError as exc:
         raise BadMessage("not a message", f"{len(message.data)} bytes are not a {message.topic.kind}: {exc}") from exc
