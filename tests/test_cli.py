@@ -264,7 +264,9 @@ def test_yaml_with_a_wrong_key(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_an_output_of_unknown_kind(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("synthetic:drive", "out.mp5") == 1
-    assert "cannot tell what to write from output 'out.mp5': did you mean '.mp4'?" in error_line(capsys)
+    line = error_line(capsys)
+    assert "cannot tell what to write from output 'out.mp5': did you mean '.mp4'?" in line
+    assert "ros:, bag:, null:" in line
 
 
 def test_an_output_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

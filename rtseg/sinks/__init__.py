@@ -65,7 +65,7 @@ def sink_kind(uri: str) -> tuple[str, str]:
         return "images", uri
     if suffix in VIDEO_SUFFIXES:
         return "video", uri
-    prefixes = ("window:", "labels:", "colors:", "foxglove:", "rerun:", "null:")
+    prefixes = ("window:", "labels:", "colors:", "foxglove:", "rerun:", "ros:", "bag:", "null:")
     known = [*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl", ".mcap", *prefixes]
     raise ConfigError(f"cannot tell what to write from output '{uri}': {nearest(suffix or uri, known)}")
 
