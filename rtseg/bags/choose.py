@@ -19,8 +19,10 @@ def choose(bag: Bag, names: Sequence[str]) -> tuple[str, ...]:
     if len(pictures) == 1:
         return tuple(pictures)
     if pictures:
+        # A bag that rtseg wrote: its masks are pictures too, and nobody wants them segmented.
+        example = next((name for name in pictures if "/segmentation/" not in name), next(iter(pictures)))
         raise SourceError(
-            f"{bag.path} has {len(pictures)} image topics: choose by '{bag.path}#{next(iter(pictures))}', several "
+            f"{bag.path} has {len(pictures)} image topics: choose by '{bag.path}#{example}', several "
             f"separated by commas: {_list([topic for topic in bag.topics if is_picture(topic)])}"
         )
     found = _list(bag.topics) if bag.topics else bag.warning or "it has no topics"

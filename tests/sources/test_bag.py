@@ -128,6 +128,12 @@ def test_options_that_do_not_fit(options: dict[str, Any], message: str, tmp_path
     assert message in str(caught.value)
 
 
+def test_the_topic_that_is_proposed_is_not_a_mask_of_an_earlier_run(tmp_path: Path) -> None:
+    path = write_mcap(tmp_path / "a.mcap", drive(2, ["/left/segmentation/mask", "/right"]))
+    with pytest.raises(SourceError, match=r"2 image topics: choose by '.*a\.mcap#/right', several"):
+        frames_of(path)
+
+
 @pytest.mark.parametrize(
     ("topic", "message"),
     [
