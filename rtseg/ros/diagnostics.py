@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from rtseg.pipeline import Pipeline
 from rtseg.ros.facts import ERROR, OK, WARN, diagnostics_bytes
 from rtseg.ros.intake import Intake
+from rtseg.ros.messages import COMPRESSED_IMAGE
 from rtseg.ros.publishing import ResultPublisher
 from rtseg.timing import FLOORS, Rolling
 
-__all__ = ["Diagnostics"]
+__all__ = ["Diagnostics", "wrong_kind"]
 
 SILENT_SECONDS = 5.0
 """How long no message at all may come while the node is active before that is worth a warning."""
@@ -24,9 +26,9 @@ class Diagnostics:
         self._then, self._received, self._used, self._unusable = time.monotonic(), 0, 0, 0
         self._came, self._last_message = 0, self._then
 
-    def message(self, *, active: bool, publishers: int, failure: str | None) -> bytes:
-        """CDR of a DiagnosticArray; `publishers` is how many there are of the image topic."""
-        level, text = self._verdict(active, publishers, failure)
+    def message(self, *, active: bool, kinds: Sequence[str], failure: str | None) -> bytes:
+        """CDR of a DiagnosticArray; `kinds` are the message types of the image topic's publishers, one for each."""
+        level, text = self._verdict(active, kinds, failure)
         intake, pipeline = self._intake, self._pipeline
         now, used = time.monotonic(), len(pipeline.recorder.to_overlay)
         passed = max(now - self._then, 1e-9)
@@ -53,7 +55,7 @@ class Diagnostics:
         values["backend"] = f"{backend.name} {backend.device} {backend.precision}"
         return diagnostics_bytes(time.time_ns(), self._name, f"{backend.name} {backend.device}", level, text, values)
 
-    def _verdict(self, active: bool, publishers: int, failure: str | None) -> tuple[int, str]:
+    def _verdict(self, active: bool, kinds: Sequence[str], failure: str | None) -> tuple[int, str]:
         intake, now = self._intake, time.monotonic()
         came = intake.received + intake.skipped
         if came != self._came or not active:
@@ -65,12 +67,19 @@ class Diagnostics:
         if not active:
             return OK, "inactive"
         if now - self._last_message > SILENT_SECONDS:
-            return WARN, (
-                f"no message on {intake.topic} for {now - self._last_message:.0f} s from {publishers} publisher(s)"
-            )
+            silent = f"no message on {intake.topic} for {now - self._last_message:.0f} s from {len(kinds)} publisher(s)"
+            return WARN, wrong_kind(intake, kinds) or silent
         if fresh:
             return WARN, f"{fresh} message(s) lost on the way or bad since the last report"
         return OK, "segmenting"
+
+
+def wrong_kind(intake: Intake, kinds: Sequence[str]) -> str | None:
+    """What to say where the image topic has publishers, and none of pictures of the kind that is subscribed to."""
+    if not kinds or intake.kind in kinds:
+        return None
+    other = "another topic, or the one that ends in /compressed," if COMPRESSED_IMAGE in kinds else "another topic"
+    return f"{intake.topic} carries {', '.join(sorted(set(kinds)))}, expected {intake.kind}: name {other} with image"
 
 
 def latencies(what: str, window: Rolling) -> dict[str, str | float | int]:

@@ -94,7 +94,8 @@ class Navigation:
                 return grid_bytes(view.grid(labels, contacts), self._grid, header.stamp_ns, self._robot_frame)
             return scan_bytes(view.scan(labels, contacts), self._scan, header.stamp_ns, self._robot_frame)
         except (ConfigError, BadMessage, NoTransform) as exc:
-            self._complain(type(exc).__name__, f"no free_space and obstacles: {exc}")
+            hint = "; without tf, camera_height and camera_tilt say it" if isinstance(exc, NoTransform) else ""
+            self._complain(type(exc).__name__, f"no free_space and obstacles: {exc}{hint}")
             return None
 
     def _view_for(self, camera_info: Any, size: tuple[int, int], header: Header) -> GroundView:

@@ -11,7 +11,7 @@ from rtseg.errors import BackendError, ConfigError, MissingExtra, RtsegError
 from rtseg.frame import Header, Image
 from rtseg.geometry import parse_size
 from rtseg.ros import messages
-from rtseg.ros.diagnostics import Diagnostics
+from rtseg.ros.diagnostics import Diagnostics, wrong_kind
 from rtseg.ros.intake import Intake, Picture
 from rtseg.ros.loop import Loop
 from rtseg.ros.outputs import OUTPUTS, Outputs
@@ -61,6 +61,9 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         self, name: str = "segmentation", *, overrides: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
         check_node_name(name)
+        for key, value in (overrides or {}).items():
+            if key in KNOWN:
+                check(key, value)
         given = [Parameter(key, value=value) for key, value in (overrides or {}).items()]
         super().__init__(name, parameter_overrides=given, **options)
         self.failure: str | None = None
@@ -193,10 +196,16 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         profile = qos("reliable", 1)
         report = Publishers(self, {"diagnostics": messages.DIAGNOSTICS}, profile, managed=False)
 
+        said = set[str]()
+
         def tell() -> None:
+            kinds = [publisher.topic_type for publisher in self.get_publishers_info_by_topic(intake.topic)]
+            wrong = wrong_kind(intake, kinds)
+            if wrong is not None and wrong not in said:
+                said.add(wrong)
+                log.warning("%s", wrong)
             if report.listened():
-                publishers = self.count_publishers(intake.topic)
-                text = diagnostics.message(active=self._active, publishers=publishers, failure=self.failure)
+                text = diagnostics.message(active=self._active, kinds=kinds, failure=self.failure)
                 report.publish("diagnostics", text)
 
         self._tell = tell

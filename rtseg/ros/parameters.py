@@ -92,6 +92,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("autostart", True, "configure and activate at once, without a lifecycle manager"),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
+TYPES = {str: "text", int: "a whole number", float: "a number with a fraction", bool: "true or false"}
 LISTS = ("visualize", "hidden_classes", "ignore_classes", "drivable_classes", "flat_classes", "unseen_classes")
 
 
@@ -101,8 +102,11 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def check(name: str, value: Any) -> None:
-    """ConfigError unless `value` is allowed for parameter `name`; its type is the parameter's."""
+    """ConfigError unless `value` is allowed for parameter `name`."""
     parameter = BY_NAME[name]
+    kind: Any = type(parameter.default)
+    if type(value) is not kind:
+        raise ConfigError(f"parameter {name} is {value!r}, expected {TYPES[kind]} such as {parameter.default!r}")
     if parameter.choices:
         for word in names(value) if name in LISTS else (value,):
             if word not in parameter.choices:

@@ -34,12 +34,14 @@ class Rig:
         )  # fmt: skip
         self.made = Diagnostics("/segmentation", self.intake, self.pipeline, self.publisher)
 
-    def status(self, *, active: bool = True, publishers: int = 1, failure: str | None = None) -> tuple[int, str]:
-        status = self.array(active=active, publishers=publishers, failure=failure).status[0]
+    def status(
+        self, *, active: bool = True, kinds: tuple[str, ...] = (messages.IMAGE,), failure: str | None = None
+    ) -> tuple[int, str]:
+        status = self.array(active=active, kinds=kinds, failure=failure).status[0]
         return int(status.level), str(status.message)
 
     def array(self, **state: Any) -> Any:
-        state = {"active": True, "publishers": 1, "failure": None, **state}
+        state = {"active": True, "kinds": [messages.IMAGE], "failure": None, **state}
         return messages.decode(messages.DIAGNOSTICS, self.made.message(**state))
 
     def values(self) -> dict[str, str]:
@@ -112,7 +114,12 @@ def test_the_verdict_is_the_worst_that_is_true(rig: Rig) -> None:
 def test_silence_is_a_warning_until_a_message_comes(rig: Rig) -> None:
     rig.status()
     rig.now += SILENT_SECONDS + 1
-    assert rig.status(publishers=2) == (module.WARN, "no message on /camera/image for 6 s from 2 publisher(s)")
+    two = (messages.IMAGE, messages.IMAGE)
+    assert rig.status(kinds=two) == (module.WARN, "no message on /camera/image for 6 s from 2 publisher(s)")
+    assert rig.status(kinds=("std_msgs/msg/String",)) == (
+        module.WARN,
+        "/camera/image carries std_msgs/msg/String, expected sensor_msgs/msg/Image: name another topic with image",
+    )
     rig.intake.skip()
     assert rig.status() == (module.OK, "segmenting")
     rig.now += SILENT_SECONDS + 1

@@ -100,7 +100,10 @@ def test_by_tf_static_and_moving(caplog: pytest.LogCaptureFixture) -> None:
     navigation = made(None)
     with caplog.at_level(logging.WARNING, "rtseg"):
         assert grid(navigation) is None
-    assert caplog.messages == ["no free_space and obstacles: no frame 'base' in tf: no transform was received"]
+    assert caplog.messages == [
+        "no free_space and obstacles: no frame 'base' in tf: no transform was received; "
+        "without tf, camera_height and camera_tilt say it"
+    ]
     navigation.add_transforms(messages.decode(messages.TF, transform("base", "optical")), static=True)
     wanted = expected(Pose.transformed(PLACE, TURN))
     np.testing.assert_array_equal(np.asarray(grid(navigation).data), wanted.reshape(-1))

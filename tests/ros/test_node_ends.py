@@ -135,7 +135,7 @@ WRONG = [
     (["--image", "/cam era"], 1, "/cam era"),
     (["--image", "/camera/image", "--model", "nowhere"], 1, "nowhere"),
     (["--image", "/camera/image", "--backend", "none"], 1, "unknown backend 'none'"),
-    (["--image", "/camera/image", "--alpha", "3"], 1, "alpha"),
+    (["--image", "/camera/image", "--alpha", "3"], 1, "parameter alpha is 3.0, expected 0.0 to 1.0"),
     (["--image", "/camera/image", "--mask-size", "half"], 1, "parameter mask_size is 'half'"),
     (["--image", "/camera/image", "--hidden-classes", "Rode"], 1, "no class 'Rode'"),
     (["--image", "/camera/image", "--name", "a node"], 1, "a node"),

@@ -80,3 +80,11 @@ def test_the_nodes_own_camera_info_is_not_taken_for_the_cameras(domain: Domain) 
     node = start_node(domain, "--name", "front", image="/front/image")
     line = node.wait_for("no CameraInfo")
     assert "/front/camera_info is this node's own output: name another with camera_info" in line
+
+
+def test_a_topic_of_another_type_is_reported(domain: Domain) -> None:
+    node = start_node(domain, image="/chatter")
+    peer = domain.peer("talker")
+    peer.call("advertise", topic="/chatter", kind="sensor_msgs/msg/CompressedImage")
+    line = node.wait_for("/chatter carries sensor_msgs/msg/CompressedImage")
+    assert "expected sensor_msgs/msg/Image: name another topic, or the one that ends in /compressed, with image" in line

@@ -97,3 +97,16 @@ def test_the_page_lists_each_of_them() -> None:
         pytest.skip("docs/ros.md is not written yet")
     text = page.read_text()
     assert [name for name in DEFAULTS if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("alpha", 1, "parameter alpha is 1, expected a number with a fraction such as 0.5"),
+        ("enabled", "yes", "parameter enabled is 'yes', expected true or false such as True"),
+        ("threads", True, "parameter threads is True, expected a whole number such as 0"),
+    ],
+)
+def test_values_of_another_type(name: str, value: object, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        check(name, value)
