@@ -78,7 +78,10 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         self._tell: Callable[[], None] | None = None
         try:
             self._declare()
-        except ConfigError:
+            # It lives as long as the node: the last word on a loop that failed comes after its outputs are gone.
+            kinds = {"diagnostics": messages.DIAGNOSTICS}
+            self._report = Publishers(self, kinds, qos("reliable", 1), managed=False)
+        except RtsegError:
             super().destroy_node()
             raise
         self._log = NodeLog(self)
@@ -193,8 +196,6 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         label_info = LabelInfo(self, "~/label_info")
         label_info.publish(pipeline.segmenter.spec, Header("", now := self.get_clock().now().nanoseconds, "", now))
         diagnostics = Diagnostics(self.get_fully_qualified_name(), intake, pipeline, made[0])
-        profile = qos("reliable", 1)
-        report = Publishers(self, {"diagnostics": messages.DIAGNOSTICS}, profile, managed=False)
 
         said = set[str]()
 
@@ -204,13 +205,13 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
             if wrong is not None and wrong not in said:
                 said.add(wrong)
                 log.warning("%s", wrong)
-            if report.listened():
+            if self._report.listened():
                 text = diagnostics.message(active=self._active, kinds=kinds, failure=self.failure)
-                report.publish("diagnostics", text)
+                self._report.publish("diagnostics", text)
 
         self._tell = tell
         timers = [self.create_timer(values["diagnostics_period"], tell), self.create_timer(WATCH_SECONDS, self._watch)]
-        self._held = [label_info.destroy, report.destroy, *(partial(self.destroy_timer, timer) for timer in timers)]
+        self._held = [label_info.destroy, *(partial(self.destroy_timer, timer) for timer in timers)]
 
     def _let_go(self) -> bool:
         """End the loop and take everything off the graph; False if the loop did not end."""
@@ -268,7 +269,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         log.error("segmentation ended")
         self._fail(loop.error or BackendError("the loop ended without an error"))
         if self._tell is not None:
-            self._tell()  # the last word of the diagnostics, whose topic ends with the configured state
+            self._tell()  # the last word of the diagnostics until the node is configured again
         if self._active:
             self.trigger_deactivate()
         self.trigger_cleanup()
