@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -47,6 +48,11 @@ class Frame:
     stamp: float | None
     image: Image
     header: Header | None = None
+
+    @property
+    def wall_ns(self) -> int:
+        """This machine's wall clock when the frame was in hand, in nanoseconds since 1970."""
+        return time.time_ns() - (time.monotonic_ns() - self.t_capture)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

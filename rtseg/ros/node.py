@@ -232,7 +232,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
     def _subscribe_to_camera_info(self, topic: str, image: str) -> None:
         if topic == "none":
             return
-        topic = self.resolve_topic_name(info_topic(image) if topic == "auto" else topic)
+        topic = resolved(self, info_topic(image) if topic == "auto" else topic)
         if topic == self.resolve_topic_name("~/camera_info"):
             log.warning("no CameraInfo: %s is this node's own output: name another with camera_info", topic)
             return

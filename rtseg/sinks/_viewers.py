@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 
 import cv2
 
 from rtseg.errors import ConfigError, SinkError
 from rtseg.frame import Frame, Image
+from rtseg.sinks._encoding import encoder_flags
 
-__all__ = ["bracketed", "check_quality", "host_and_port", "jpeg", "listening", "name_of", "png", "time_of"]
+__all__ = ["bracketed", "host_and_port", "jpeg", "listening", "name_of", "png", "time_of"]
 
 CAMERA = "/camera"
 """What the camera of frames that came by no topic is called."""
 ADDRESS = re.compile(r"(?P<only>\d+)|(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(?::(?P<port>\d+))?")
-PNG = [
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
-]
-"""As in the sink of images: the quickest settings for label maps."""
 
 
 def host_and_port(text: str, port: int, what: str) -> tuple[str, int]:
@@ -54,13 +48,6 @@ def listening(host: str, port: int) -> bool:
     return True
 
 
-def check_quality(quality: int) -> int:
-    """The JPEG quality itself. Errors: ConfigError unless it is 1 to 100."""
-    if not 1 <= quality <= 100:
-        raise ConfigError(f"image quality {quality} is not between 1 and 100")
-    return quality
-
-
 def time_of(frame: Frame) -> int:
     """When the frame was taken, in nanoseconds since 1970.
 
@@ -70,7 +57,7 @@ def time_of(frame: Frame) -> int:
         return frame.header.log_time_ns
     if frame.stamp is not None:
         return round(frame.stamp * 1e9)
-    return time.time_ns() - (time.monotonic_ns() - frame.t_capture)
+    return frame.wall_ns
 
 
 def name_of(frame: Frame) -> str:
@@ -80,17 +67,17 @@ def name_of(frame: Frame) -> str:
 
 def jpeg(image: Image, quality: int) -> bytes:
     """A picture as JPEG. Errors: SinkError for a size that JPEG does not have."""
-    return _encoded(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _encoded(".jpg", image, quality)
 
 
 def png(image: Image) -> bytes:
     """A picture as PNG, which keeps every value."""
-    return _encoded(".png", image, PNG)
+    return _encoded(".png", image)
 
 
-def _encoded(suffix: str, image: Image, flags: list[int]) -> bytes:
+def _encoded(suffix: str, image: Image, quality: int = 100) -> bytes:
     try:
-        done, data = cv2.imencode(suffix, image, flags)
+        done, data = cv2.imencode(suffix, image, encoder_flags(suffix, quality))
     except cv2.error:
         done = False
     if not done:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -249,7 +248,7 @@ def header_of(frame: Frame) -> Header:
     elif frame.pts is not None:
         stamp = max(0, round(frame.pts * 1e9))
     else:
-        stamp = time.time_ns() - (time.monotonic_ns() - frame.t_capture)
+        stamp = frame.wall_ns
     return Header(CAMERA, stamp, FRAME_ID, stamp)
 
 

@@ -20,7 +20,8 @@ from rtseg.errors import SinkError
 from rtseg.frame import Frame, Result, StreamInfo
 from rtseg.inks import mask_colors
 from rtseg.palette import resolve_palette
-from rtseg.sinks._viewers import bracketed, check_quality, host_and_port, jpeg, name_of, png, time_of
+from rtseg.sinks._encoding import check_quality
+from rtseg.sinks._viewers import bracketed, host_and_port, jpeg, name_of, png, time_of
 from rtseg.spec import ModelSpec
 from rtseg.view import View
 

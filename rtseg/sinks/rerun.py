@@ -14,8 +14,9 @@ import numpy as np
 from rtseg.frame import Frame, Image, Result, StreamInfo
 from rtseg.inks import UNLABELLED, Inks
 from rtseg.palette import resolve_palette
+from rtseg.sinks._encoding import check_quality
 from rtseg.sinks._rerun_places import Place, place_of
-from rtseg.sinks._viewers import check_quality, jpeg, name_of, time_of
+from rtseg.sinks._viewers import jpeg, name_of, time_of
 from rtseg.spec import ModelSpec
 from rtseg.view import View
 

@@ -133,6 +133,7 @@ def test_a_manager_can_take_a_failed_node_up_again(domain: Domain, tmp_path: Pat
 
 WRONG = [
     (["--image", "/cam era"], 1, "/cam era"),
+    (["--image", "/camera/image", "--backend", "null", "--camera-info", "/in fo"], 1, "topic '/in fo'"),
     (["--image", "/camera/image", "--model", "nowhere"], 1, "nowhere"),
     (["--image", "/camera/image", "--backend", "none"], 1, "unknown backend 'none'"),
     (["--image", "/camera/image", "--alpha", "3"], 1, "parameter alpha is 3.0, expected 0.0 to 1.0"),
