@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.tool_modules import tool_modules
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / "tools" / "peers"
@@ -24,16 +23,9 @@ NETWORK = (64, 96)
 
 @pytest.fixture(scope="module")
 def peers() -> Iterator[Any]:
-    """Imports a module of tools/peers by name; afterwards none of them is left behind."""
-    sys.path.insert(0, str(PEERS))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    sys.path.remove(str(PEERS))
-    for path in FILES:
-        sys.modules.pop(path.stem, None)
+    """Imports a module of tools/peers by name."""
+    with tool_modules(PEERS) as load:
+        yield load
 
 
 @pytest.fixture(scope="module")

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from tests.ros.processes import Domain
+from tests.tool_modules import tool_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tools" / "ros_bench"
-FILES = sorted(FOLDER.glob("*.py"))
 MS = 1_000_000
 
 
 @pytest.fixture(scope="module")
 def tool() -> Iterator[Any]:
-    """Imports a module of tools/ros_bench by name; afterwards none of them is left behind."""
-    sys.path.insert(0, str(FOLDER))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    sys.path.remove(str(FOLDER))
-    for path in FILES:
-        sys.modules.pop(path.stem, None)
+    """Imports a module of tools/ros_bench by name."""
+    with tool_modules(FOLDER) as load:
+        yield load
 
 
 def schedule(count: int, late: int = 0) -> list[list[int]]:
