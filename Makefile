@@ -34,7 +34,7 @@ $(VENV)/gpu.stamp: $(VENV)/dev.stamp tools/install_pycuda.py
 	@touch $@
 
 # Two packages of ROS messages that PyPI does not have.
-$(VENV)/ros.stamp: $(VENV)/dev.stamp tools/build_ros_messages.py rtseg/ros/messages.py
+$(VENV)/ros.stamp: $(VENV)/dev.stamp tools/build_ros_messages.py rtseg/messages/records.py
 	$(BIN)/python tools/build_ros_messages.py --if-possible
 	@touch $@
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
         SourceError,
     )
     from rtseg.frame import Frame, Result, StreamInfo
-    from rtseg.runner import run_config
-    from rtseg.segmenter import Segmenter
+    from rtseg.packages.spec import ModelSpec
+    from rtseg.pipeline.opening import run_config
+    from rtseg.segmenter.host import Segmenter
     from rtseg.sinks import open_sink
     from rtseg.sources import open_source
-    from rtseg.spec import ModelSpec
 
 __version__ = "0.1.0"
 
@@ -35,11 +35,11 @@ _HOMES = {
     "Frame": "frame",
     "MissingExtra": "errors",
     "ModelError": "errors",
-    "ModelSpec": "spec",
+    "ModelSpec": "packages.spec",
     "Result": "frame",
     "RtsegError": "errors",
     "RunConfig": "config",
-    "Segmenter": "segmenter",
+    "Segmenter": "segmenter.host",
     "SinkError": "errors",
     "SourceError": "errors",
     "StreamInfo": "frame",
@@ -47,7 +47,7 @@ _HOMES = {
     "open_backend": "backends",
     "open_sink": "sinks",
     "open_source": "sources",
-    "run_config": "runner",
+    "run_config": "pipeline.opening",
 }
 
 __all__ = [

@@ -11,7 +11,7 @@ import msgspec
 
 from rtseg.errors import ConfigError, nearest
 from rtseg.geometry import FitMode, parse_size
-from rtseg.refine import parse_refine
+from rtseg.kernels.crf_settings import parse_refine
 
 __all__ = ["DEFAULT_MODEL", "RunConfig", "load_config"]
 
@@ -56,7 +56,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sink: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        from rtseg.view import VIEWS
+        from rtseg.drawing.view import VIEWS
 
         parse_refine(self.refine)
         if not 0 <= self.alpha <= 1:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from rtseg.errors import ConfigError, ModelError
-from rtseg.report import file_hash
+from rtseg.files import file_hash, put_in_place
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -92,7 +92,7 @@ def _fetch(address: Address, target: Path) -> None:
         raise ModelError(
             f"{address.url} has SHA-256 {found[:16]}…, not {address.sha256[:16]}…: another file, or changed on its way"
         )
-    os.replace(part, target)
+    put_in_place(part, target)
 
 
 def _complete(address: Address, part: Path) -> None:

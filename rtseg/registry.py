@@ -15,6 +15,7 @@ from rtseg.errors import ConfigError, MissingExtra, nearest
 
 __all__ = [
     "BACKENDS",
+    "BUILDERS",
     "DATASETS",
     "DECODERS",
     "ENCODERS",
@@ -36,7 +37,7 @@ SOURCES: Table = {
     "stream": ("rtseg.sources.stream:StreamSource", None),
     "images": ("rtseg.sources.images:ImagesSource", None),
     "synthetic": ("rtseg.sources.synthetic:SyntheticSource", None),
-    "ros": ("rtseg.sources.ros:RosSource", "ros"),
+    "ros": ("rtseg.ros.source:RosSource", "ros"),
     "bag": ("rtseg.sources.bag:BagSource", "bag"),
 }
 SINKS: Table = {
@@ -48,7 +49,7 @@ SINKS: Table = {
     "stats": ("rtseg.sinks.stats:StatsSink", None),
     "foxglove": ("rtseg.sinks.foxglove:FoxgloveSink", "foxglove"),
     "rerun": ("rtseg.sinks.rerun:RerunSink", "rerun"),
-    "ros": ("rtseg.sinks.ros:RosSink", "ros"),
+    "ros": ("rtseg.ros.sink:RosSink", "ros"),
     "bag": ("rtseg.sinks.bag:BagSink", "bag"),
     "null": ("rtseg.sinks.null:NullSink", None),
 }
@@ -59,6 +60,8 @@ BACKENDS: Table = {
     "torch": ("rtseg.backends.torch:TorchBackend", "train"),
     "null": ("rtseg.backends.null:NullBackend", None),
 }
+BUILDERS: Table = {"tensorrt": ("rtseg.export.build:build", "tensorrt")}
+"""What makes the plan of a backend that runs compiled plans, where none is in the cache."""
 NETWORKS: Table = {
     "fcn-same": ("rtseg.models.fcn_same:fcn_same", "train"),
     "fcn-resnet50": ("rtseg.models.torchvision_fcn:fcn_resnet50", "train"),
@@ -107,12 +110,12 @@ ENCODERS: Table = {
 }
 
 DATASETS: Table = {
-    "cityscapes": ("rtseg.training.datasets.cityscapes:LAYOUT", None),
-    "voc": ("rtseg.training.datasets.voc:LAYOUT", None),
-    "ade20k": ("rtseg.training.datasets.ade20k:LAYOUT", None),
-    "camvid": ("rtseg.training.datasets.camvid:LAYOUT", None),
-    "arrays": ("rtseg.training.datasets.arrays:LAYOUT", None),
-    "folders": ("rtseg.training.datasets.folders:LAYOUT", None),
+    "cityscapes": ("rtseg.datasets.cityscapes:LAYOUT", None),
+    "voc": ("rtseg.datasets.voc:LAYOUT", None),
+    "ade20k": ("rtseg.datasets.ade20k:LAYOUT", None),
+    "camvid": ("rtseg.datasets.camvid:LAYOUT", None),
+    "arrays": ("rtseg.datasets.arrays:LAYOUT", None),
+    "folders": ("rtseg.datasets.folders:LAYOUT", None),
 }
 """Layouts of labelled images, in the order in which a folder is compared with them."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.errors import SinkError
-from rtseg.spec import write_text
+from rtseg.files import file_hash, write_text
 
 __all__ = [
     "SCHEMA",
@@ -21,7 +20,6 @@ __all__ = [
     "machine",
     "print_table",
     "render_table",
-    "report_path",
     "write_report",
 ]
 
@@ -59,15 +57,6 @@ def cpu_name() -> str:
 def peak_memory_mb() -> float:
     """The process's peak resident memory in MiB."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def render_table(report: dict[str, Any]) -> Any:
@@ -110,19 +99,6 @@ def print_table(report: dict[str, Any], console: Any) -> None:
     rate = f"{report['rate']:.1f} frames/s" if report["rate"] else "–"
     network = "x".join(map(str, report["network_size"] or []))
     say(f"{model['name']} on {model['backend']} {model['device']} {model['precision']}, network {network}: {rate}")
-
-
-def report_path(report: str | None, outputs: tuple[str, ...]) -> Path | None:
-    """Where the report goes: the given file, none for "none", else beside the first video output."""
-    from rtseg.sinks import sink_kind
-
-    if report is not None:
-        return None if report == "none" else Path(report)
-    for uri in outputs:
-        kind, target = sink_kind(uri)
-        if kind == "video":
-            return Path(target).with_suffix(".report.json")
-    return None
 
 
 def check_target(path: Path) -> None:

@@ -223,7 +223,7 @@ def test_the_tests_are_counted(tmp_path: Path) -> None:
 
 def test_only_files_with_marked_tests_are_read() -> None:
     marked = part("tests").marked()
-    assert "tests/device/test_segmenter.py" in marked
+    assert "tests/segmenter/test_device.py" in marked
     assert "tests/test_geometry.py" not in marked
 
 

@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from rtseg.cli import make_parser
-from rtseg.nvidia import REASONS
+from rtseg.cli.main import make_parser
+from rtseg.gpu.driver import REASONS
 from rtseg.registry import DECODERS, NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,7 +141,7 @@ def test_the_table_of_builds_is_what_the_file_says(tool: ModuleType) -> None:
 
 
 def test_a_build_that_is_not_what_its_spec_says_ends_it(tool: ModuleType) -> None:
-    from rtseg.spec import ModelSpec
+    from rtseg.packages.spec import ModelSpec
 
     spec = ModelSpec(name="net", classes=("a", "b"), input_name="image", output_name="logits")
     report = {

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from rtseg.ros.ground_settings import GridSettings, ScanSettings
+from rtseg.navigation.settings import GridSettings, ScanSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "navigation.md").read_text(encoding="utf-8")

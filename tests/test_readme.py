@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtseg.cli import main, make_parser
+from rtseg.cli.main import main, make_parser
 from tests.bags.recordings import drive, write_mcap
 from tests.media import write_clip, write_images
 

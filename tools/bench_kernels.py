@@ -25,10 +25,10 @@ import torch
 from rtseg import geometry
 from rtseg.backends import open_backend
 from rtseg.kernels import cpu
+from rtseg.packages.spec import ModelSpec
 from rtseg.report import machine
-from rtseg.segmenter import Segmenter
+from rtseg.segmenter.host import Segmenter
 from rtseg.sources.file import FileSource
-from rtseg.spec import ModelSpec
 
 Work = Callable[[], Any]
 FRAME = (1080, 1920)

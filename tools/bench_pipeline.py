@@ -22,19 +22,19 @@ import numpy as np
 import psutil
 
 from rtseg.backends import Backend, open_backend
-from rtseg.capture import Capture
-from rtseg.delivery import Delivery
-from rtseg.palette import resolve_palette
-from rtseg.pipeline import Pipeline, run
-from rtseg.render import Renderer
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.render import Renderer
+from rtseg.drawing.view import View
+from rtseg.packages.spec import find_package
+from rtseg.pipeline.capture import Capture
+from rtseg.pipeline.delivery import Delivery
+from rtseg.pipeline.loop import Pipeline, run
 from rtseg.report import machine
-from rtseg.segmenter import Segmenter
+from rtseg.segmenter.host import Segmenter
 from rtseg.sinks import open_sink
 from rtseg.sources import Source
 from rtseg.sources.file import FileSource
 from rtseg.sources.memory import MemorySource
-from rtseg.spec import find_package
-from rtseg.view import View
 
 FRAME = (1080, 1920)
 

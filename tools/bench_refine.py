@@ -25,15 +25,16 @@ import torch
 from numpy.typing import NDArray
 
 from rtseg.backends import open_backend
+from rtseg.datasets import open_dataset
+from rtseg.evaluation.metrics import BoundaryScore, Confusion
+from rtseg.files import file_hash
 from rtseg.geometry import Fit
 from rtseg.kernels import cpu
-from rtseg.refine import Crf
-from rtseg.report import file_hash, machine
-from rtseg.segmenter import Segmenter
-from rtseg.spec import find_package
-from rtseg.training.crf import mean_field
-from rtseg.training.datasets import open_dataset
-from rtseg.training.metrics import BoundaryScore, Confusion
+from rtseg.kernels.crf_settings import Crf
+from rtseg.kernels.crf_torch import mean_field
+from rtseg.packages.spec import find_package
+from rtseg.report import machine
+from rtseg.segmenter.host import Segmenter
 
 SETTINGS = (
     "none",
@@ -49,7 +50,7 @@ DENSE = {
 }
 """Smoothness (deviation in pixels, weight); appearance (deviation in pixels and in colour, weight); iterations."""
 TWIN, TWIN_EVERY = "crf, torch twin on every 20th image", 20
-"""Its scores are the kernel's (tests/training/test_crf.py), and it is slow on a CPU."""
+"""Its scores are the kernel's (tests/kernels/test_crf_torch.py), and it is slow on a CPU."""
 
 Scores = NDArray[Any]
 Refine = Callable[[Scores, NDArray[Any], Fit, NDArray[np.uint8]], Scores]

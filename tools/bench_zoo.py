@@ -31,14 +31,15 @@ import torch
 from rtseg.backends import Backend, open_backend
 from rtseg.backends.torch import rebuild
 from rtseg.errors import RtsegError
-from rtseg.export import check_parity, spec_of, write_onnx
+from rtseg.export.checkpoint import check_parity, spec_of, write_onnx
+from rtseg.files import file_hash, write_text
 from rtseg.geometry import follow_aspect
 from rtseg.models import build
 from rtseg.models.blocks import count_macs, count_parameters, enliven
-from rtseg.onnx_file import is_quantised
-from rtseg.report import file_hash, machine
-from rtseg.segmenter import Segmenter
-from rtseg.spec import ModelSpec, find_package, write_text
+from rtseg.packages.onnx_file import is_quantised
+from rtseg.packages.spec import ModelSpec, find_package
+from rtseg.report import machine
+from rtseg.segmenter.host import Segmenter
 from rtseg.training.data import CAMVID
 
 FRAMES = ((360, 480), (720, 960))

@@ -1,9 +1,9 @@
 """Build vision_msgs and tf2_msgs for the tests: python tools/build_ros_messages.py [--if-possible]
 
 PyPI has rclpy and the common messages of ROS 2, and these two packages not. Their few messages that rtseg uses are
-generated from the definitions that it holds (`rtseg.ros.messages`) by ROS's own generators, compiled (four seconds) and
-installed as one wheel, `rtseg-ros-messages`: Python classes with type support for Fast DDS and no other middleware. A
-package that is there already, of a ROS installation, stays. `--if-possible`: where something is missing say so and
+generated from the definitions that it holds (`rtseg.messages.records`) by ROS's own generators, compiled (four seconds)
+and installed as one wheel, `rtseg-ros-messages`: Python classes with type support for Fast DDS and no other middleware.
+A package that is there already, of a ROS installation, stays. `--if-possible`: where something is missing say so and
 leave it at that.
 """
 
@@ -43,7 +43,7 @@ class Missing(Exception):
 def definitions() -> dict[str, dict[str, str]]:
     """The text of each message, by package and name."""
     try:
-        from rtseg.ros import messages
+        from rtseg.messages import records as messages
     except ImportError as exc:
         raise Missing(f"vision_msgs needs rtseg[ros] to be built: {exc}") from exc
 

@@ -22,16 +22,16 @@ import numpy as np
 import torch
 
 from rtseg.config import merge
+from rtseg.datasets import open_dataset
 from rtseg.errors import ConfigError, RtsegError
+from rtseg.evaluation.metrics import BoundaryScore, Confusion
+from rtseg.files import write_text
 from rtseg.models import build
 from rtseg.models.blocks import count_macs, count_parameters
 from rtseg.report import machine
-from rtseg.spec import write_text
 from rtseg.training.allocator import keep_memory
 from rtseg.training.checkpoint import load_checkpoint
-from rtseg.training.datasets import open_dataset
 from rtseg.training.log import read_rows
-from rtseg.training.metrics import BoundaryScore, Confusion
 from rtseg.training.recipe import Recipe, read_yaml, recipe_of
 from rtseg.training.train import predict, train
 

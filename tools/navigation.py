@@ -16,16 +16,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.render import Renderer
+from rtseg.drawing.view import View
 from rtseg.frame import Image
-from rtseg.palette import resolve_palette
-from rtseg.render import Renderer
-from rtseg.ros import messages
-from rtseg.ros.camera import Lens, Pose
-from rtseg.ros.ground import GroundView
-from rtseg.ros.ground_settings import GridSettings, ScanSettings, roles
+from rtseg.messages import records as messages
+from rtseg.navigation.camera import Lens, Pose
+from rtseg.navigation.ground import GroundView
+from rtseg.navigation.settings import GridSettings, ScanSettings, roles
+from rtseg.packages.spec import ModelSpec
 from rtseg.sources._drive import DriveCamera, DriveScene
-from rtseg.spec import ModelSpec
-from rtseg.view import View
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (1080, 1920)

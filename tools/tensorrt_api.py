@@ -1,6 +1,6 @@
 """Record what the Python bindings of several TensorRT versions declare, of all that rtseg uses of them.
 
-    python tools/tensorrt_api.py    # downloads the bindings' wheels with pip, writes tests/plans/tensorrt_api.json
+    python tools/tensorrt_api.py    # downloads the bindings' wheels with pip, writes tests/tensorrt/tensorrt_api.json
 
 The bindings alone are a megabyte and need no GPU, but do not import without TensorRT's libraries: empty ones made by
 the C compiler stand for them. Nothing of TensorRT runs; signatures, members and writable properties are read off.

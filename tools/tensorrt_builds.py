@@ -31,21 +31,21 @@ Content = dict[str, Any]
 
 def names() -> list[str]:
     """Every network of the registry, every decoder on its lightest encoder, and the model packages."""
+    from rtseg.packages.spec import packages
     from rtseg.registry import DECODERS, NETWORKS
-    from rtseg.spec import packages
 
     return [*sorted({*NETWORKS, *(f"{decoder}-efficientnet-lite0" for decoder in DECODERS)}), *sorted(packages())]
 
 
 def measure(name: str, frames: str | None, folder: Path) -> Content:
     """Build a network or package in every precision that it has; what came of it, by precision."""
-    from rtseg.graph import complete_spec
-    from rtseg.onnx_file import is_quantised
-    from rtseg.plans.agreement import SYNTHETIC
-    from rtseg.plans.build import build
-    from rtseg.plans.make import Check
-    from rtseg.plans.profiles import chosen, spelt
-    from rtseg.spec import find_package, packages
+    from rtseg.export.agreement import SYNTHETIC
+    from rtseg.export.build import build
+    from rtseg.export.make_plan import Check
+    from rtseg.packages.complete import complete_spec
+    from rtseg.packages.onnx_file import is_quantised
+    from rtseg.packages.spec import find_package, packages
+    from rtseg.tensorrt.profiles import chosen, spelt
 
     trained = name in packages()
     package = find_package(name if trained else str(export(name, folder)))
@@ -89,7 +89,7 @@ def export(name: str, folder: Path) -> Path:
     import msgspec
     import torch
 
-    from rtseg.export import spec_of, write_onnx
+    from rtseg.export.checkpoint import spec_of, write_onnx
     from rtseg.models import build
     from rtseg.models.blocks import enliven
     from rtseg.training.data import CAMVID
@@ -168,9 +168,9 @@ def main() -> int:
     args = parser.parse_args()
     content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {"networks": {}}
     if not args.table and not args.check:
-        from rtseg.plans.library import FLAVOUR, VERSION
+        from rtseg.files import write_text
         from rtseg.report import machine
-        from rtseg.spec import write_text
+        from rtseg.tensorrt.library import FLAVOUR, VERSION
 
         content |= {"library": FLAVOUR, "version": VERSION, "machine": machine()}
         for name in args.names or names():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rtseg.ros.messages import DIAGNOSTICS, LABEL_INFO
+from rtseg.files import write_text
+from rtseg.messages.records import DIAGNOSTICS, LABEL_INFO
 from rtseg.ros.outputs import OUTPUTS
 from rtseg.ros.parameters import PARAMETERS, Parameter
-from rtseg.spec import write_text
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "ros.md"
 MEANINGS = {

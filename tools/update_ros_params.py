@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from rtseg.files import write_text
 from rtseg.ros.parameters import PARAMETERS, Parameter
-from rtseg.spec import write_text
 
 PATH = Path(__file__).resolve().parents[1] / "rtseg" / "ros" / "launch" / "params.yaml"
 HEAD = """\

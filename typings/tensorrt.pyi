@@ -2,7 +2,7 @@
 
 The published stubs (tensorrt-stubs 10.13) are not Python: `in` as a name, defaults before arguments without. This file
 holds the signatures that the bindings of 10.3, 10.13, 10.16 and 11.4 declare (tools/tensorrt_api.py reads them off) and
-those of the installed TensorRT-RTX; tests/plans/test_library.py compares it with all of them.
+those of the installed TensorRT-RTX; tests/tensorrt/test_library.py compares it with all of them.
 """
 
 from enum import Enum

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rtseg import registry
 from rtseg.errors import BackendError, ConfigError, MissingExtra, ModelError, nearest
-from rtseg.spec import ModelSpec, find_package
+from rtseg.packages.spec import ModelSpec, find_package
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -113,7 +113,7 @@ def open_backend(
 
 def _model(name: str, model: str, spec_file: str | None, given: Mapping[str, Any] | None) -> tuple[Path, ModelSpec]:
     """The model's file and its complete spec."""
-    from rtseg.graph import complete_spec
+    from rtseg.packages.complete import complete_spec
 
     package = find_package(model, spec_file)
     if name == "null" and package.spec is not None and not given:
@@ -131,7 +131,7 @@ def _model(name: str, model: str, spec_file: str | None, given: Mapping[str, Any
 
 def _plan_spec(path: Path, spec_file: str | None, given: Mapping[str, Any] | None) -> ModelSpec:
     """The spec that a TensorRT plan was built with, out of its sidecar."""
-    from rtseg.plans.cache import read_sidecar
+    from rtseg.tensorrt.cache import read_sidecar
 
     if spec_file or given:
         raise ConfigError(f"{path} has its spec in its sidecar: leave out --spec and the flags that describe a model")

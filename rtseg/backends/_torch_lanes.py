@@ -11,17 +11,17 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
 
-from rtseg.backends._shared import answer_shape, input_shape
 from rtseg.backends.torch import WARM_UP_RUNS, failing
-from rtseg.cuda import Device, Stream
-from rtseg.device.graph import uncollected
-from rtseg.spec import ModelSpec
+from rtseg.gpu.cuda import Device, Stream
+from rtseg.gpu.graph import uncollected
+from rtseg.packages.shapes import answer_shape, input_shape
+from rtseg.packages.spec import ModelSpec
 
 __all__ = ["TorchLanes"]
 
 
 class TorchLanes:
-    """`rtseg.device.network.Lanes` for a network that is on `gpu` in `dtype`, in eval mode and channels last.
+    """`rtseg.gpu.network.Lanes` for a network that is on `gpu` in `dtype`, in eval mode and channels last.
 
     `nhwc` says that it takes tensors 1xHxWx3, as a torch export may; else it takes 1x3xHxW.
     """
@@ -36,7 +36,7 @@ class TorchLanes:
 
 
 class TorchLane:
-    """`rtseg.device.network.Lane`: preprocess writes the tensor as channels-last memory is, and in its precision."""
+    """`rtseg.gpu.network.Lane`: preprocess writes the tensor as channels-last memory is, and in its precision."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ def _name(dtype: torch.dtype) -> Any:
 
 
 class _TorchGraph:
-    """A graph that torch recorded, as `rtseg.device.network.Recorded`."""
+    """A graph that torch recorded, as `rtseg.gpu.network.Recorded`."""
 
     def __init__(self, graph: Any, stream: Any, place: torch.device) -> None:
         self._graph, self._stream, self._place = graph, stream, place

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.backends._shared import InFlight, Outputs, check_count, input_shape, tensor_size
+from rtseg.backends._shared import InFlight, Outputs, check_count
 from rtseg.errors import BackendError, ConfigError
-from rtseg.spec import ModelSpec
+from rtseg.packages.shapes import input_shape, tensor_size
+from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -13,18 +13,10 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from rtseg.backends._shared import (
-    WAIT_S,
-    InFlight,
-    Outputs,
-    Ring,
-    check_count,
-    input_shape,
-    one_line,
-    tensor_size,
-)
+from rtseg.backends._shared import WAIT_S, InFlight, Outputs, Ring, check_count, one_line
 from rtseg.errors import BackendError, ConfigError, nearest
-from rtseg.spec import ModelSpec
+from rtseg.packages.shapes import input_shape, tensor_size
+from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -14,21 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg import registry
-from rtseg.backends._shared import InFlight, Outputs, check_count, input_shape, tensor_size
+from rtseg.backends._shared import InFlight, Outputs, check_count
 from rtseg.errors import BackendError
-from rtseg.nvidia import gpu, gpus, open_gpu
-from rtseg.plans import build as plans
-from rtseg.plans import cache
-from rtseg.plans.engine import NotLoaded, deserialise
-from rtseg.plans.execution import Execution, PlanLane
-from rtseg.plans.library import FLAVOUR
-from rtseg.plans.profiles import Profile
-from rtseg.spec import ModelSpec
+from rtseg.gpu.driver import gpu, gpus, open_gpu
+from rtseg.packages.shapes import input_shape, tensor_size
+from rtseg.packages.spec import ModelSpec
+from rtseg.tensorrt import cache
+from rtseg.tensorrt import find as plans
+from rtseg.tensorrt.engine import NotLoaded, deserialise
+from rtseg.tensorrt.execution import Execution, PlanLane
+from rtseg.tensorrt.library import FLAVOUR
+from rtseg.tensorrt.profiles import Profile
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from rtseg.cuda import Arena, Event, Stream
+    from rtseg.gpu.cuda import Arena, Event, Stream
 
 __all__ = ["TensorRTBackend", "devices"]
 
@@ -97,7 +98,7 @@ class TensorRTBackend:
 
     @property
     def lanes(self) -> TensorRTBackend:
-        """Itself, as `rtseg.device.network.Lanes`."""
+        """Itself, as `rtseg.gpu.network.Lanes`."""
         return self
 
     def __enter__(self) -> Self:
@@ -205,15 +206,23 @@ class TensorRTBackend:
         profiles = (Profile.fixed(size),)
         built = plans.find(self._path, self.spec, size, precision=self._asked, device=self.device)
         if built is None:
-            built = plans.build(self._path, self.spec, profiles, precision=self._asked, device=self.device)
+            built = self._build(profiles)
         engine, reason = self._deserialise(built.data, built.sidecar)
         if engine is None and not built.fresh:
             why = f"{FLAVOUR} does not load it on {self.device}: {reason}"
-            built = plans.build(self._path, self.spec, profiles, precision=self._asked, device=self.device, rebuild=why)
+            built = self._build(profiles, rebuild=why)
             engine, reason = self._deserialise(built.data, built.sidecar)
         if engine is None:
             raise NotLoaded(f"{built.path} does not load on {self.device} with {FLAVOUR}: {reason}")
         return Execution(engine, built.sidecar.ranges, self.spec, self.gpu)
+
+    def _build(self, profiles: tuple[Profile, ...], rebuild: str | None = None) -> plans.Built:
+        # The builder compares labels on other backends, so it stands above them and is asked for by name.
+        build = registry.load(registry.BUILDERS, self.name, "plan builder")
+        built: plans.Built = build(
+            self._path, self.spec, profiles, precision=self._asked, device=self.device, rebuild=rebuild
+        )
+        return built
 
     def _deserialise(self, data: bytes, sidecar: cache.Sidecar) -> tuple[Any, str]:
         self.gpu.activate()  # the builder may have left another context

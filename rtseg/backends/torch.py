@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rtseg.backends._shared import WAIT_S, InFlight, Outputs, Worker, check_count, input_shape, one_line, tensor_size
+from rtseg.backends._shared import WAIT_S, InFlight, Outputs, Worker, check_count, one_line
 from rtseg.errors import BackendError, ConfigError, nearest
+from rtseg.gpu.driver import open_gpu
 from rtseg.models import build
-from rtseg.nvidia import open_gpu
-from rtseg.onnx_file import read_onnx
-from rtseg.spec import ModelSpec
+from rtseg.packages.onnx_file import read_onnx
+from rtseg.packages.shapes import input_shape, tensor_size
+from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rtseg.bags import Bag, Topic
 from rtseg.errors import SourceError, nearest
-from rtseg.ros.messages import COMPRESSED_IMAGE, IMAGE
+from rtseg.messages.records import COMPRESSED_IMAGE, IMAGE
 
 __all__ = ["choose", "is_picture"]
 

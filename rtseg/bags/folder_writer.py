@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import sqlite3
@@ -22,8 +21,8 @@ from rosbags.typesys.store import Typestore
 from rtseg.bags import Attachment, Metadata, Schema, Topic
 from rtseg.bags.writers import profile
 from rtseg.errors import SinkError
-from rtseg.ros import messages
-from rtseg.sinks._files import disk_errors
+from rtseg.files import disk_errors, put_in_place
+from rtseg.messages import records as messages
 
 __all__ = ["FolderWriter"]
 
@@ -86,7 +85,7 @@ class FolderWriter:
         """Write the metadata and give the folder its name."""
         with self._errors():
             self._writer.close()
-            os.replace(self._temporary / self._path.name, self._path)
+            put_in_place(self._temporary / self._path.name, self._path)
             self._temporary.rmdir()
 
     def discard(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from mcap.writer import Writer as LibraryWriter
 
 from rtseg import __version__
 from rtseg.bags import Attachment, Metadata, Schema, Topic
-from rtseg.sinks._files import create_beside, disk_errors
+from rtseg.files import create_beside, disk_errors, put_in_place
 
 __all__ = ["McapWriter"]
 
@@ -74,7 +73,7 @@ class McapWriter:
                 self._writer.add_metadata(RECORD, {"serialized_metadata": ""})
             self._writer.finish()  # type: ignore[no-untyped-call]
             self._file.close()
-            os.replace(self._temporary, self._path)
+            put_in_place(self._temporary, self._path)
         self._temporary = None
 
     def discard(self) -> None:

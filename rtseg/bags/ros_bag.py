@@ -15,7 +15,7 @@ from rosbags.typesys.msg import denormalize_msgtype
 
 from rtseg.bags import Attachment, Message, Metadata, Schema, Topic
 from rtseg.errors import RtsegError, SourceError
-from rtseg.ros import messages
+from rtseg.messages import records as messages
 
 __all__ = ["RosBag"]
 

@@ -8,7 +8,7 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2.metadata import dump_qos_v8
 
 from rtseg.bags import Attachment, Metadata, Schema, Topic
-from rtseg.ros import messages
+from rtseg.messages import records as messages
 
 __all__ = ["Writer", "profile", "ros_topic"]
 

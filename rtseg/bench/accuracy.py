@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.config import RunConfig
-from rtseg.report import file_hash
-from rtseg.spec import find_package
+from rtseg.files import file_hash
+from rtseg.packages.spec import find_package
 
 __all__ = ["accuracy", "distance"]
 

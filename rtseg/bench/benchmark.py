@@ -20,8 +20,9 @@ from rtseg.bench.search import bisect_rate, choose, judge_budget, judge_rate
 from rtseg.bench.settings import Settings
 from rtseg.config import RunConfig
 from rtseg.errors import ConfigError
+from rtseg.pipeline.checks import outputs_of
+from rtseg.pipeline.opening import Notify
 from rtseg.report import machine
-from rtseg.runner import Notify, outputs_of
 
 __all__ = ["SCHEMA", "Benchmark", "bench", "without_frames"]
 

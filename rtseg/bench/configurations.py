@@ -13,9 +13,10 @@ import yaml
 from rtseg import registry
 from rtseg.config import RunConfig, from_mapping
 from rtseg.errors import ConfigError, nearest
-from rtseg.runner import check_outputs
+from rtseg.files import write_text
+from rtseg.packages.spec import find_package
+from rtseg.pipeline.checks import check_outputs
 from rtseg.sinks import sink_kind
-from rtseg.spec import find_package, write_text
 
 __all__ = ["changed", "check", "cross", "name_of", "parse_changes", "written_config"]
 

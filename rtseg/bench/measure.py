@@ -14,9 +14,11 @@ from rtseg.bench.record import FrameRecorder, Row
 from rtseg.bench.replay import Clip, Replay
 from rtseg.config import RunConfig
 from rtseg.errors import ConfigError, SinkError, StopRun
-from rtseg.mailbox import parse_policy
-from rtseg.pipeline import run
-from rtseg.runner import Notify, model_facts, open_pipeline, outputs_of
+from rtseg.pipeline.checks import outputs_of
+from rtseg.pipeline.loop import run
+from rtseg.pipeline.mailbox import parse_policy
+from rtseg.pipeline.opening import Notify, open_pipeline
+from rtseg.pipeline.summary import model_status
 from rtseg.timing import Samples, percentiles
 
 __all__ = ["GPU", "Load", "figures", "measure", "rounded"]
@@ -59,7 +61,7 @@ def measure(config: RunConfig, clip: Clip, load: Load, notify: Notify) -> tuple[
         if load.rate is None and not waits:
             raise ConfigError(f"at --rate max the pipeline is waited for: policy {policy} would only drop frames")
         facts = {
-            "model": model_facts(config, pipeline.segmenter.backend),
+            "model": model_status(config, pipeline.segmenter.backend),
             "network_size": list(pipeline.segmenter.fit(clip.size).network),
             "policy": policy,
         }

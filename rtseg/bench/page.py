@@ -13,7 +13,7 @@ from typing import Any
 from rtseg.bench import markup, plots
 from rtseg.bench.chart import INKS, LATENCIES, PERCENTS, SERIES, Spread, floor, percentile, spread, together, traces
 from rtseg.errors import SinkError
-from rtseg.spec import write_text
+from rtseg.files import write_text
 
 __all__ = ["write"]
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from rtseg.bench.chart import INKS, PERCENTS, SERIES, bars, latencies, percentile, spread, supported, thinned, timeline
 from rtseg.errors import SinkError
+from rtseg.files import write_bytes
 from rtseg.registry import require
-from rtseg.spec import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

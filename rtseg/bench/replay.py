@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rtseg.config import RunConfig
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, Image, StreamInfo
-from rtseg.mailbox import POLL_SECONDS
+from rtseg.pipeline.mailbox import POLL_SECONDS
 from rtseg.sources import open_source
 from rtseg.timing import Samples, percentiles
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg.errors import ConfigError, SinkError
-from rtseg.spec import write_text
+from rtseg.files import write_text
 
 __all__ = ["events", "write"]
 

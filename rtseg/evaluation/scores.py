@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.card import write_card
+from rtseg.datasets import Dataset, open_dataset
 from rtseg.errors import ModelError
+from rtseg.evaluation.metrics import BoundaryScore, Confusion
 from rtseg.evaluation.temporal import TemporalConsistency, place_of
 from rtseg.evaluation.worst import Worst
+from rtseg.files import file_hash, write_text
 from rtseg.frame import Image, Labels
-from rtseg.onnx_file import is_quantised
+from rtseg.packages.card import write_card
+from rtseg.packages.onnx_file import is_quantised
+from rtseg.packages.spec import ModelSpec, find_package
 from rtseg.progress import shown
-from rtseg.report import file_hash
-from rtseg.spec import ModelSpec, find_package, write_text
-from rtseg.stages import Stages
-from rtseg.training.datasets import Dataset, open_dataset
-from rtseg.training.metrics import BoundaryScore, Confusion
+from rtseg.segmenter.contract import Stages
 
 if TYPE_CHECKING:
     from rich.console import Console

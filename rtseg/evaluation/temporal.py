@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.evaluation.metrics import Confusion
 from rtseg.frame import Image, Labels
-from rtseg.training.metrics import Confusion
 
 __all__ = ["TemporalConsistency", "place_of"]
 

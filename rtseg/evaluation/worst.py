@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.drawing.palette import resolve_palette
 from rtseg.errors import ConfigError
+from rtseg.evaluation.metrics import Confusion
+from rtseg.files import write_text
 from rtseg.frame import Image, Labels
 from rtseg.kernels import cpu as kernels
-from rtseg.palette import resolve_palette
-from rtseg.spec import ModelSpec, write_text
-from rtseg.training.metrics import Confusion
+from rtseg.packages.spec import ModelSpec
 
 __all__ = ["Worst"]
 

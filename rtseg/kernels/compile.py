@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from rtseg.download import cache_folder
 from rtseg.errors import BackendError, MissingExtra
-from rtseg.spec import write_bytes
+from rtseg.files import write_bytes
 
 __all__ = [
     "ARCHITECTURES",

@@ -22,11 +22,11 @@ from rtseg.errors import ConfigError
 from rtseg.geometry import Fit
 from rtseg.geometry import fit as make_fit
 from rtseg.kernels import checks, label, mean_field, paint, resize, tables
+from rtseg.kernels.crf_settings import Crf
 from rtseg.kernels.mean_field import average, crf
 from rtseg.kernels.threads import set_threads, spread, threads
 from rtseg.kernels.typing import U16s
-from rtseg.refine import Crf
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 __all__ = [
     "areas",

@@ -2,7 +2,7 @@
 
 `Kernels` takes and returns NumPy arrays: it is what the twin tests run, on a GPU and, by a library that g++ makes of
 the same kernels.cu, without one. A pipeline whose frames stay on the device makes its launches with
-`rtseg.kernels.plans` instead, once, and replays them. Nothing here imports a GPU package: `Device` is the seam.
+`rtseg.kernels.launch` instead, once, and replays them. Nothing here imports a GPU package: `Device` is the seam.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from rtseg.errors import ConfigError
 from rtseg.geometry import Fit
-from rtseg.kernels import checks, cpu, plans
+from rtseg.kernels import checks, cpu
+from rtseg.kernels import launch as plans
+from rtseg.kernels.launch import Drawing, Launch, Picture, Plane
 from rtseg.kernels.pixels import Matrix, PixelFormat
-from rtseg.kernels.plans import Drawing, Launch, Picture, Plane
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 __all__ = ["Device", "Kernels", "Memory"]
 

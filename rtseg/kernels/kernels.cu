@@ -1,7 +1,7 @@
 // The kernels on the GPU: the twins of rtseg/kernels/cpu.py, which is the definition, with the same results.
 //
 // Where a frame's pixels come from and which cell of the logits' grid they lie in is worked out once per geometry by
-// rtseg/kernels/tables.py; the kernels read those tables. rtseg/kernels/plans.py fills the structs below (the same
+// rtseg/kernels/tables.py; the kernels read those tables. rtseg/kernels/launch.py fills the structs below (the same
 // fields in the same order) and chooses the launch shapes. No header is needed, so that NVRTC alone can compile this
 // file; tests/kernels/host.h lets g++ compile it for the CPU.
 //

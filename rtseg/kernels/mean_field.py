@@ -12,11 +12,11 @@ from rtseg.errors import ConfigError
 from rtseg.geometry import Fit
 from rtseg.kernels import checks, tables
 from rtseg.kernels.crf import CLASSES, average_rows, measure_rows, unary_rows, update_rows, weigh_rows
+from rtseg.kernels.crf_settings import Crf, Solve
 from rtseg.kernels.simd import LANES
 from rtseg.kernels.threads import spread
 from rtseg.kernels.typing import I32s
-from rtseg.refine import Crf, Solve
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 __all__ = ["KERNELS", "average", "crf"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rtseg.geometry import Fit
 from rtseg.kernels.simd import LANES
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 __all__ = ["Axis", "Taps", "affine", "cells", "covered", "nearest", "samples", "taps"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from rtseg.pipeline import Pipeline
-from rtseg.ros.facts import ERROR, OK, WARN, diagnostics_bytes
-from rtseg.ros.intake import Intake
-from rtseg.ros.messages import COMPRESSED_IMAGE
+from rtseg.messages.records import COMPRESSED_IMAGE
+from rtseg.messages.status import ERROR, OK, WARN, diagnostics_bytes
+from rtseg.pipeline.loop import Pipeline
 from rtseg.ros.publishing import ResultPublisher
+from rtseg.ros.subscriber import Intake
 from rtseg.timing import FLOORS, Rolling
 
 __all__ = ["Diagnostics", "wrong_kind"]

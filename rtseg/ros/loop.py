@@ -6,10 +6,10 @@ import threading
 from contextlib import ExitStack
 
 from rtseg.config import RunConfig
-from rtseg.pipeline import Pipeline, run
-from rtseg.runner import Notify, SinkFactory, open_pipeline
+from rtseg.packages.spec import ModelSpec
+from rtseg.pipeline.loop import Pipeline, run
+from rtseg.pipeline.opening import Notify, SinkFactory, open_pipeline
 from rtseg.sources import Source
-from rtseg.spec import ModelSpec
 
 __all__ = ["Loop"]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from rtseg.drawing.view import View
 from rtseg.errors import BackendError, ConfigError, MissingExtra, RtsegError
 from rtseg.frame import Header, Image
 from rtseg.geometry import parse_size
-from rtseg.ros import messages
+from rtseg.messages import records as messages
 from rtseg.ros.diagnostics import Diagnostics, wrong_kind
-from rtseg.ros.intake import Intake, Picture
 from rtseg.ros.loop import Loop
 from rtseg.ros.outputs import OUTPUTS, Outputs
 from rtseg.ros.parameters import LISTS, PARAMETERS, check, names, navigation, run_config
@@ -34,8 +34,8 @@ from rtseg.ros.rcl import (
     resolved,
     subscribe,
 )
-from rtseg.stages import Stages
-from rtseg.view import View
+from rtseg.ros.subscriber import Intake, Picture
+from rtseg.segmenter.contract import Stages
 
 __all__ = ["SegmentationNode", "serve"]
 

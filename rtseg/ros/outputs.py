@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from rtseg.frame import Header, Result
 from rtseg.geometry import Fit
-from rtseg.ros import messages
-from rtseg.ros.camera_info import fitted, picture_size
-from rtseg.ros.facts import areas_bytes
-from rtseg.ros.images import compressed_bytes, image_bytes
-from rtseg.spec import ModelSpec
+from rtseg.messages import records as messages
+from rtseg.messages.camera_info import fitted, picture_size
+from rtseg.messages.images import compressed_bytes, image_bytes
+from rtseg.messages.status import areas_bytes
+from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from rtseg.ros.navigation import Navigation
+    from rtseg.navigation.projection import Navigation
 
 __all__ = ["BY_CAMERA", "OUTPUTS", "Output", "Outputs"]
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rtseg.drawing.view import VIEWS
 from rtseg.errors import ConfigError, nearest
-from rtseg.view import VIEWS
 
 if TYPE_CHECKING:
     from rtseg.config import RunConfig
-    from rtseg.ros.navigation import Navigation
+    from rtseg.navigation.projection import Navigation
 
 __all__ = ["PARAMETERS", "Parameter", "check", "names", "navigation", "run_config"]
 
@@ -121,9 +121,9 @@ def navigation(values: Mapping[str, Any], classes: Sequence[str]) -> Navigation 
 
     Errors: ConfigError, also for names that are no classes.
     """
-    from rtseg.ros.camera import Pose
-    from rtseg.ros.ground_settings import GridSettings, ScanSettings, roles
-    from rtseg.ros.navigation import Navigation, usual
+    from rtseg.navigation.camera import Pose
+    from rtseg.navigation.projection import Navigation, usual
+    from rtseg.navigation.settings import GridSettings, ScanSettings, roles
 
     chosen = {}
     for part in ("drivable", "flat", "unseen"):

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from rtseg.frame import Frame, Header, Result
-from rtseg.ros.messages import NANO
+from rtseg.messages.records import NANO
 from rtseg.ros.outputs import OUTPUTS, Outputs
 from rtseg.timing import Rolling
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from rtseg.errors import BackendError, ConfigError, MissingExtra
 from rtseg.frame import Header
-from rtseg.ros.facts import label_info_bytes
-from rtseg.ros.messages import LABEL_INFO
-from rtseg.spec import ModelSpec
+from rtseg.messages.records import LABEL_INFO
+from rtseg.messages.status import label_info_bytes
+from rtseg.packages.spec import ModelSpec
 
 try:
     import rclpy

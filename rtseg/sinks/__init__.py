@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rtseg import registry
 from rtseg.errors import ConfigError, nearest
 from rtseg.frame import Result, StreamInfo
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from rtseg.view import View
+    from rtseg.drawing.view import View
 
 __all__ = ["NEEDS", "Sink", "open_sink", "sink_kind"]
 

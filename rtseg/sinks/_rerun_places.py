@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtseg.errors import ConfigError, SinkError, StopRun
-from rtseg.sinks._files import create_beside, disk_errors
+from rtseg.files import create_beside, disk_errors, put_in_place
 from rtseg.sinks._rerun_viewer import start, stop
 from rtseg.sinks._viewers import bracketed, host_and_port, listening
 
@@ -162,7 +162,7 @@ class File(Place):
                 raise SinkError(f"cannot write {self._path}: Rerun did not finish it within {FLUSH_SECONDS:.0f} s")
             self.check()
             with disk_errors(self._path):
-                os.replace(self._temporary, self._path)
+                put_in_place(self._temporary, self._path)
         except BaseException:
             self._temporary.unlink(missing_ok=True)
             raise

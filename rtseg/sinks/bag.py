@@ -13,13 +13,13 @@ from rtseg.bags import Bag, Message, Topic, is_bag, span
 from rtseg.bags.files import open_bag, open_writer
 from rtseg.bags.names import base_names
 from rtseg.bags.writers import Writer, ros_topic
+from rtseg.drawing.view import View
 from rtseg.errors import ConfigError, SinkError
 from rtseg.frame import Frame, Header, Result, StreamInfo
-from rtseg.ros.facts import label_info_bytes
-from rtseg.ros.images import compressed_bytes, image_bytes
-from rtseg.ros.messages import COMPRESSED_IMAGE, IMAGE, LABEL_INFO
-from rtseg.spec import ModelSpec
-from rtseg.view import View
+from rtseg.messages.images import compressed_bytes, image_bytes
+from rtseg.messages.records import COMPRESSED_IMAGE, IMAGE, LABEL_INFO
+from rtseg.messages.status import label_info_bytes
+from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self

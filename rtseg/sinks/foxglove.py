@@ -16,14 +16,14 @@ import msgspec
 from foxglove.messages import CompressedImage, RawImage, Timestamp
 from foxglove.websocket import ChannelView, Client, ServerListener, WebSocketServer
 
+from rtseg.drawing.colormap import mask_colors
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.view import View
 from rtseg.errors import SinkError
 from rtseg.frame import Frame, Result, StreamInfo
-from rtseg.inks import mask_colors
-from rtseg.palette import resolve_palette
+from rtseg.packages.spec import ModelSpec
 from rtseg.sinks._encoding import check_quality
 from rtseg.sinks._viewers import bracketed, host_and_port, jpeg, name_of, png, time_of
-from rtseg.spec import ModelSpec
-from rtseg.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self

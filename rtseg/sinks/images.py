@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import cv2
 
+from rtseg.drawing.colormap import mask_colors
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.view import View
 from rtseg.errors import ConfigError, SinkError, nearest
+from rtseg.files import disk_errors, write_whole
 from rtseg.frame import Image, Labels, Result, StreamInfo
-from rtseg.inks import mask_colors
-from rtseg.palette import resolve_palette
+from rtseg.packages.spec import ModelSpec
 from rtseg.sinks._encoding import check_quality, encoder_flags
-from rtseg.sinks._files import disk_errors, write_whole
-from rtseg.spec import ModelSpec
-from rtseg.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rtseg.drawing.view import View
 from rtseg.errors import ConfigError, nearest
 from rtseg.frame import Result, StreamInfo
-from rtseg.spec import ModelSpec
-from rtseg.view import View
+from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self

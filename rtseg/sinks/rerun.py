@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rtseg.drawing.colormap import UNLABELLED, Inks
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.view import View
 from rtseg.frame import Frame, Image, Result, StreamInfo
-from rtseg.inks import UNLABELLED, Inks
-from rtseg.palette import resolve_palette
+from rtseg.packages.spec import ModelSpec
 from rtseg.sinks._encoding import check_quality
 from rtseg.sinks._rerun_places import Place, place_of
 from rtseg.sinks._viewers import jpeg, name_of, time_of
-from rtseg.spec import ModelSpec
-from rtseg.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self

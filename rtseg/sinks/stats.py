@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rtseg.drawing.view import View
 from rtseg.errors import SinkError
+from rtseg.files import disk_errors
 from rtseg.frame import Result, StreamInfo
-from rtseg.sinks._files import disk_errors
-from rtseg.spec import ModelSpec
-from rtseg.view import View
+from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self

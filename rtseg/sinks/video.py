@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -21,13 +20,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
+from rtseg.drawing.view import View
 from rtseg.errors import ConfigError, SinkError, nearest
+from rtseg.files import create_beside, disk_error, disk_errors, put_in_place
 from rtseg.frame import Image, Result, StreamInfo
+from rtseg.packages.spec import ModelSpec
 from rtseg.sinks._codecs import FORMATS, choose_encoder, encoder_options, parse_bitrate
-from rtseg.sinks._files import create_beside, disk_error, disk_errors
 from rtseg.sinks._timeline import Timeline
-from rtseg.spec import ModelSpec
-from rtseg.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -234,7 +233,7 @@ class VideoSink:
             self._mux(self._stream.encode(None))
             self._container.close()
         with disk_errors(self._path):
-            os.replace(self._temporary, self._path)
+            put_in_place(self._temporary, self._path)
         self._temporary = None
 
     def _discard(self) -> None:

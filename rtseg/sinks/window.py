@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.render import Hud, Renderer
+from rtseg.drawing.view import View
 from rtseg.errors import SinkError, StopRun
+from rtseg.files import write_whole
 from rtseg.frame import Image, Result, StreamInfo
-from rtseg.palette import resolve_palette
-from rtseg.render import Hud, Renderer
+from rtseg.packages.spec import ModelSpec
 from rtseg.sinks._display import screen
-from rtseg.sinks._files import write_whole
-from rtseg.spec import ModelSpec
-from rtseg.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Self

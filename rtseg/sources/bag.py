@@ -16,8 +16,8 @@ from rtseg.bags.choose import choose, is_picture
 from rtseg.bags.files import open_bag
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, Header, StreamInfo
-from rtseg.ros import messages
-from rtseg.ros.images import BadMessage, decode_picture
+from rtseg.messages import records as messages
+from rtseg.messages.images import BadMessage, decode_picture
 from rtseg.sources._ahead import Ahead
 from rtseg.sources._options import at_least, whole
 

@@ -18,9 +18,9 @@ import cv2
 
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, StreamInfo
+from rtseg.image_file import quiet
 from rtseg.sources._ahead import Ahead
 from rtseg.sources._av import Timeline
-from rtseg.sources._opencv import quiet
 from rtseg.sources._options import at_least, retries, size_of
 from rtseg.sources._reconnect import Backoff
 

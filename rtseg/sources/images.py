@@ -12,22 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-import cv2
-import numpy as np
-
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, Image, StreamInfo
-from rtseg.sources._opencv import quiet
+from rtseg.image_file import SUFFIXES, natural, read_image
 from rtseg.sources._options import at_least, whole
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["ImagesSource", "natural", "read_image"]
+__all__ = ["ImagesSource", "find_images"]
 
 log = logging.getLogger("rtseg")
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"))
 DEFAULT_RATE = 25.0
 
 
@@ -157,39 +153,3 @@ def _children(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError as exc:
         raise SourceError(f"{folder} cannot be read: {(exc.strerror or str(exc)).lower()}") from exc
-
-
-def natural(path: Path) -> list[tuple[int, int, str]]:
-    """A sort key that puts img2 before img10: digits count as numbers, folder by folder."""
-    parts = re.split(r"(\d+)", path.as_posix())
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
-
-
-def read_image(path: Path) -> Image:
-    """One image file as HWC uint8 BGR, upright. Errors: SourceError naming the file."""
-    try:
-        data = path.read_bytes()
-    except OSError as exc:
-        raise SourceError(f"image {path} cannot be read: {(exc.strerror or str(exc)).lower()}") from exc
-    if not data:
-        raise SourceError(f"image {path} is empty (0 bytes)")
-    if cut_off(data):
-        raise SourceError(f"image {path} is cut off")
-    try:
-        with quiet():
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as exc:
-        raise SourceError(f"image {path} cannot be decoded: {exc.err or 'damaged'}") from exc
-    if image is None or image.size == 0:
-        raise SourceError(f"image {path} cannot be decoded: damaged, or not an image")
-    return np.ascontiguousarray(image, np.uint8)
-
-
-def cut_off(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end; OpenCV decodes such files to a half grey image without a word."""
-    if data.startswith(b"\xff\xd8"):
-        # The last start-of-scan is the picture's (an EXIF thumbnail comes before it); its data holds no marker.
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return b"IEND" not in data[8:]
-    return False

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from rtseg.errors import ConfigError
+from rtseg.files import put_in_place
 
 __all__ = ["load_checkpoint", "save_checkpoint", "sweep"]
 
@@ -25,7 +26,7 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rtseg.datasets import Dataset
+from rtseg.drawing.palette import published
 from rtseg.errors import ConfigError
-from rtseg.palette import published
-from rtseg.spec import ModelSpec
-from rtseg.training.datasets import Dataset
+from rtseg.packages.spec import ModelSpec
 from rtseg.training.transforms import Augmentation, augment
 
 __all__ = ["CAMVID", "Batches", "CamVid", "spec_of_data"]
@@ -38,7 +38,7 @@ Image = npt.NDArray[np.uint8]
 
 
 class Labelled(Protocol):
-    """Labelled images, as `rtseg.training.datasets.Dataset` is."""
+    """Labelled images, as `rtseg.datasets.Dataset` is."""
 
     @property
     def ignore_index(self) -> int: ...

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from rtseg.spec import write_text
+from rtseg.files import write_text
 
 __all__ = ["append_row", "forget_rows", "read_rows"]
 

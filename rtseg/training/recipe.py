@@ -21,7 +21,7 @@ SEEDS = 1 << 24
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One training run.
 
-    **What.** `dataset` is a layout of `rtseg.training.datasets`, recognised unless given; `train_split` is learnt,
+    **What.** `dataset` is a layout of `rtseg.datasets`, recognised unless given; `train_split` is learnt,
     `val_split` scored. `weights` are published ones of the encoder, `network_weights` of the whole network, less what
     begins with one of `fresh` (`rtseg.models.weights`). Parameters whose name begins with one of `frozen` keep their
     values; `frozen_norm` keeps the statistics of batch normalisation.

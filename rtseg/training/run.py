@@ -15,7 +15,7 @@ from rtseg.errors import ConfigError
 from rtseg.models import build
 from rtseg.models.blocks import Network
 from rtseg.models.weights import load_classifier, load_weights
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 from rtseg.training.checkpoint import load_checkpoint
 from rtseg.training.depthwise import speed_up
 from rtseg.training.optimisation import average_into, make_optimizer, rate_factor, set_rate

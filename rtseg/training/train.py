@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,20 +19,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtseg.datasets import Dataset, class_pixels, open_dataset
 from rtseg.errors import ConfigError
+from rtseg.evaluation.metrics import Confusion
+from rtseg.files import make_folder
 from rtseg.frame import Image, Labels
 from rtseg.models.blocks import Heads, Network
 from rtseg.training.allocator import keep_memory
 from rtseg.training.checkpoint import load_checkpoint, save_checkpoint, sweep
 from rtseg.training.data import Batches, spec_of_data
-from rtseg.training.datasets import Dataset, class_pixels, open_dataset
 from rtseg.training.distributed import Processes, joined
 from rtseg.training.interruption import Interruption
 from rtseg.training.log import append_row, forget_rows
 from rtseg.training.losses import Criterion, class_weights
-from rtseg.training.metrics import Confusion
 from rtseg.training.optimisation import freeze_norm
-from rtseg.training.out_folder import make_folder
 from rtseg.training.recipe import Recipe, read_recipe
 from rtseg.training.run import Run
 from rtseg.training.watch import Watch
@@ -321,9 +320,3 @@ def _check_focus(recipe: Recipe, dataset: Dataset) -> None:
 def _described(dataset: Dataset) -> str:
     height, width = dataset.label(0).shape
     return f"{dataset.name} {dataset.split}, {len(dataset)} images, the first {height}x{width}"
-
-
-if __name__ == "__main__":
-    from rtseg.cli import main as command_line
-
-    sys.exit(command_line(["train", *sys.argv[1:]]))

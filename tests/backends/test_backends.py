@@ -15,8 +15,8 @@ from torch import nn
 from rtseg import registry
 from rtseg.backends import Backend, open_backend
 from rtseg.errors import BackendError, ConfigError
-from rtseg.graph import complete_spec
-from rtseg.spec import ModelSpec
+from rtseg.packages.complete import complete_spec
+from rtseg.packages.spec import ModelSpec
 from tests.onnx_models import CLASSES, NORMALISATION, STRIDE, conv_model, reference, weights
 
 SIZE, OTHER = (64, 96), (96, 32)
@@ -57,8 +57,8 @@ def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def opened(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens the test network on the backend under test, in fp32; null computes it in NumPy, and TensorRT's GPU does."""
     if name == "tensorrt":
-        from tests.plans import rtx  # noqa: F401 - skips without it
-        from tests.plans.fakes import install
+        from tests.tensorrt import rtx  # noqa: F401 - skips without it
+        from tests.tensorrt.fakes import install
 
         monkeypatch.chdir(tmp_path)
         install(monkeypatch)

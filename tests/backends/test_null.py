@@ -6,7 +6,7 @@ import pytest
 from rtseg.backends import open_backend
 from rtseg.backends.null import NULL_SPEC, NullBackend, bands, one_hot
 from rtseg.errors import BackendError, ConfigError
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 SIZE = (16, 64)
 TENSOR = np.zeros((1, 3, *SIZE), np.float32)

@@ -14,7 +14,7 @@ from rtseg import backends, registry
 from rtseg.backends import open_backend
 from rtseg.backends.openvino import core
 from rtseg.errors import BackendError, ConfigError, MissingExtra, ModelError
-from rtseg.spec import METADATA_KEY, ModelSpec
+from rtseg.packages.spec import METADATA_KEY, ModelSpec
 from tests.onnx_models import CLASSES, NORMALISATION, conv_model, save, value
 
 ENGINE = Path(__file__).resolve().parents[2] / "engines" / "unet-fast0-camvid" / "model.onnx"

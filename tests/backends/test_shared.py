@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from rtseg.backends._shared import Outputs, Ring, Worker, answer_shape, one_line
+from rtseg.backends._shared import Outputs, Ring, Worker, one_line
 from rtseg.errors import BackendError
-from rtseg.spec import ModelSpec
+from rtseg.packages.shapes import answer_shape
+from rtseg.packages.spec import ModelSpec
 
 
 def spec(**fields: object) -> ModelSpec:

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 
 from rtseg.backends import open_backend
-from rtseg.cli import main
+from rtseg.cli.main import main
 from rtseg.errors import BackendError, ConfigError
-from rtseg.spec import METADATA_KEY
+from rtseg.packages.spec import METADATA_KEY
 from tests.onnx_models import NORMALISATION, conv_model, reference
-from tests.plans.rtx import SIZE, Profile, small
+from tests.tensorrt.rtx import SIZE, Profile, small
 
-from rtseg.backends import tensorrt  # isort: skip - tests.plans.rtx skips where there is no TensorRT
+from rtseg.backends import tensorrt  # isort: skip - tests.tensorrt.rtx skips where there is no TensorRT
 from rtseg.backends.null import NullBackend  # isort: skip
-from rtseg.plans import build as building  # isort: skip
-from rtseg.segmenter import Segmenter  # isort: skip
-from rtseg import nvidia as driver  # isort: skip
-from rtseg.plans.engine import deserialise  # isort: skip
-from rtseg.plans.execution import Execution  # isort: skip
-from rtseg.plans.make import Check  # isort: skip
-from tests.plans.fakes import FakeEngine, install  # isort: skip
+from rtseg.export import build as building  # isort: skip
+from rtseg.segmenter.host import Segmenter  # isort: skip
+from rtseg.gpu import driver  # isort: skip
+from rtseg.tensorrt.engine import deserialise  # isort: skip
+from rtseg.tensorrt.execution import Execution  # isort: skip
+from rtseg.export.make_plan import Check  # isort: skip
+from tests.tensorrt.fakes import FakeEngine, install  # isort: skip
 
 OTHER = (96, 32)
 
@@ -65,7 +65,7 @@ class TestWithoutADriver:
 
     def test_check_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from rtseg import registry
-        from rtseg.check import check
+        from rtseg.cli.check import check
 
         monkeypatch.setattr(registry, "BACKENDS", {"tensorrt": registry.BACKENDS["tensorrt"]})
         (entry,) = check()["backends"]
@@ -193,7 +193,7 @@ def test_a_steady_run_allocates_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.gpu
 def test_frames_stay_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The frame's graph around TensorRT's network gives the labels of the host's path."""
-    from rtseg.device.segmenter import DeviceSegmenter  # which imports PyCUDA
+    from rtseg.segmenter.device import DeviceSegmenter  # which imports PyCUDA
 
     path, spec = small(tmp_path)
     install(monkeypatch)
@@ -211,7 +211,7 @@ def test_frames_stay_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.gpu
 def test_contexts_end_with_their_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Any) -> None:
     """A context frees memory on the GPU, so it may neither wait for the garbage collector nor outlive the device."""
-    from rtseg.device.segmenter import KEPT_TRACKS, DeviceSegmenter  # which imports PyCUDA
+    from rtseg.segmenter.device import KEPT_TRACKS, DeviceSegmenter  # which imports PyCUDA
 
     path, spec = small(tmp_path)
     loaded, left = install(monkeypatch), []

@@ -11,8 +11,8 @@ from rtseg import registry
 from rtseg.backends import open_backend
 from rtseg.backends.torch import TorchBackend
 from rtseg.errors import BackendError, ConfigError
-from rtseg.graph import complete_spec
-from rtseg.spec import ModelSpec
+from rtseg.packages.complete import complete_spec
+from rtseg.packages.spec import ModelSpec
 from tests.backends.test_backends import SIZE, TinyNetwork, image
 from tests.onnx_models import NORMALISATION, conv_model, reference
 

@@ -17,7 +17,7 @@ gpu.skip_without()
 torch = pytest.importorskip("torch")
 
 from rtseg.backends import _torch_lanes as lanes  # noqa: E402
-from rtseg.spec import ModelSpec  # noqa: E402
+from rtseg.packages.spec import ModelSpec  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 SIZE = (4, 6)

@@ -16,8 +16,8 @@ from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 
 from rtseg.frame import Header, Image
-from rtseg.ros import messages
-from rtseg.ros.images import compressed_bytes, image_bytes
+from rtseg.messages import records as messages
+from rtseg.messages.images import compressed_bytes, image_bytes
 from rtseg.sources.synthetic import SyntheticSource
 
 __all__ = ["START", "Record", "drive", "mcap_bytes", "pictures", "ros1", "write_mcap", "write_ros1", "write_rosbag2"]

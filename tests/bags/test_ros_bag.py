@@ -12,7 +12,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rtseg.bags import Bag
 from rtseg.bags.files import open_bag
 from rtseg.errors import SourceError
-from rtseg.ros import messages
+from rtseg.messages import records as messages
 from tests.bags.recordings import START, drive, ros1, write_mcap, write_ros1, write_rosbag2
 
 RECORDS = [record for record in drive(20) if record.encoding == "cdr"]

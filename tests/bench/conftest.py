@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtseg import runner
 from rtseg.backends.null import NullBackend
 from rtseg.bench.replay import Clip
 from rtseg.config import RunConfig
+from rtseg.pipeline import opening as runner
 from rtseg.timing import Samples, percentiles
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from rtseg.bench.accuracy import accuracy, distance
 from rtseg.config import RunConfig
-from rtseg.report import file_hash
-from rtseg.spec import find_package
+from rtseg.files import file_hash
+from rtseg.packages.spec import find_package
 
 MODEL = "unet-fast0-camvid"
 

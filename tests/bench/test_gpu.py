@@ -8,14 +8,14 @@ from tests import gpu
 
 gpu.skip_without()
 
-from rtseg import runner  # noqa: E402
 from rtseg.bench.compare import pooled  # noqa: E402
 from rtseg.bench.measure import Load, measure  # noqa: E402
 from rtseg.bench.replay import hold  # noqa: E402
 from rtseg.config import RunConfig  # noqa: E402
-from rtseg.device.track import GPU_STAGES  # noqa: E402
+from rtseg.pipeline import opening as runner  # noqa: E402
+from rtseg.segmenter.recorded import GPU_STAGES  # noqa: E402
 from rtseg.timing import STAGES  # noqa: E402
-from tests.device.lanes import BlockBackend  # noqa: E402
+from tests.segmenter.lanes import BlockBackend  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from rtseg import runner
 from rtseg.bench import measure as bench_measure
 from rtseg.bench.measure import Load, Start, figures, jitter, measure
 from rtseg.bench.record import FrameRecorder, Row
@@ -19,7 +18,8 @@ from rtseg.config import RunConfig
 from rtseg.errors import ConfigError, SinkError, StopRun
 from rtseg.frame import Result
 from rtseg.kernels import cpu as kernels
-from rtseg.pipeline import Pipeline
+from rtseg.pipeline import opening as runner
+from rtseg.pipeline.loop import Pipeline
 from rtseg.timing import STAGES
 
 MS = 1_000_000

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rtseg import nvidia as driver
+from rtseg.gpu import driver
 from tests import emulator as package
 
 ROOT = Path(__file__).parents[2]

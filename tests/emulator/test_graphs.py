@@ -12,7 +12,7 @@ import pytest
 
 from rtseg.kernels import compile as compilation
 from rtseg.kernels import cpu
-from rtseg.kernels.plans import Plane, areas
+from rtseg.kernels.launch import Plane, areas
 from tests.emulator import calls
 from tests.emulator.calls import Failed, P, begin, call, end, event, instance, is_capturing, launch, made, nodes
 

@@ -11,12 +11,13 @@ import pytest
 
 from rtseg.geometry import fit as make_fit
 from rtseg.kernels import compile as compilation
-from rtseg.kernels import cpu, plans
+from rtseg.kernels import cpu
+from rtseg.kernels import launch as plans
 from rtseg.kernels.cuda import Kernels
-from rtseg.kernels.plans import Launch
-from rtseg.spec import ModelSpec
-from tests.device import network
+from rtseg.kernels.launch import Launch
+from rtseg.packages.spec import ModelSpec
 from tests.emulator.calls import Failed, call
+from tests.gpu import network
 
 pytestmark = [
     pytest.mark.gpu,

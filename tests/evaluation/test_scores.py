@@ -13,12 +13,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from rtseg.cli import main
+from rtseg.cli.main import main
 from rtseg.errors import ConfigError, ModelError
 from rtseg.evaluation import evaluate, table, write_scores
-from rtseg.report import file_hash
-from rtseg.segmenter import Segmenter
-from rtseg.spec import ModelSpec
+from rtseg.files import file_hash
+from rtseg.packages.spec import ModelSpec
+from rtseg.segmenter.host import Segmenter
 from rtseg.training.data import CAMVID, CamVid
 from tests.onnx_models import conv_model
 from tests.training.camvid import write_camvid

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from rtseg.errors import ConfigError
+from rtseg.evaluation.metrics import Confusion
 from rtseg.evaluation.worst import Worst
-from rtseg.spec import ModelSpec
-from rtseg.training.metrics import Confusion
+from rtseg.packages.spec import ModelSpec
 
 SPEC = ModelSpec(name="<toy>", classes=("road", "car"), output_stride=1, palette=((0, 255, 0), (0, 0, 255)))
 SCORES = {"data": "streets", "split": "val", "miou": 0.5, "images": 5, "backend": "null", "precision": "fp32"}

@@ -36,7 +36,7 @@ def _gpu() -> Iterator[None]:
     if gpu.chosen == "none" or gpu.missing(gpu.chosen) is not None:
         yield
         return
-    from rtseg.cuda import Device  # which imports PyCUDA
+    from rtseg.gpu.cuda import Device  # which imports PyCUDA
 
     class RecordedDevice(Device):
         launched: list[str]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.kernels import plans
+from rtseg.kernels import launch as plans
 from rtseg.kernels.compile import SOURCE as KERNELS
-from rtseg.kernels.plans import Launch
+from rtseg.kernels.launch import Launch
 from tests.compiling import shared_library
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from rtseg.geometry import Fit
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 
 def _axis(pixels: int, length: int, offset: int, network: int, grid: int) -> tuple[Any, Any, Any, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from rtseg.errors import BackendError, MissingExtra
 from rtseg.kernels import compile as compilation
-from rtseg.kernels import plans
+from rtseg.kernels import launch as plans
 from rtseg.kernels.compile import ARCHITECTURES, Compiled, CompileError, build, compiled, compilers, target, usage
 from tests.kernels.conftest import compiled as table
 

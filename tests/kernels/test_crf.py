@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rtseg.errors import ConfigError, ModelError
 from rtseg.geometry import Fit, fit
 from rtseg.kernels import cpu
-from rtseg.refine import Crf
-from rtseg.spec import ModelSpec
+from rtseg.kernels.crf_settings import Crf
+from rtseg.packages.spec import ModelSpec
 from tests.kernels.reference import upsampled
 
 STRONG = Crf(appearance=3.0, smoothness=1.0, theta_alpha=4.0, theta_beta=20.0, theta_gamma=1.5)

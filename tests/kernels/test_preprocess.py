@@ -12,7 +12,7 @@ from PIL import Image
 
 from rtseg.errors import ConfigError
 from rtseg.geometry import Fit, fit
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 from tests.kernels.reference import network_input
 
 quick = settings(deadline=None, derandomize=True, max_examples=80)

@@ -21,7 +21,7 @@ from rtseg.kernels import cpu
 from rtseg.kernels import threads as threads_module
 from rtseg.kernels.jit import jit
 from rtseg.kernels.threads import set_threads, spread, threads
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 SPEC = ModelSpec(name="test", classes=("a", "b"))
 COLORS = np.random.default_rng(0).integers(0, 256, (256, 3), dtype=np.uint8)

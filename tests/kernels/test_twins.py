@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from rtseg.errors import ConfigError
 from rtseg.geometry import Fit, fit
-from rtseg.kernels import cpu, pixels, plans
+from rtseg.kernels import cpu, pixels
+from rtseg.kernels import launch as plans
 from rtseg.kernels.cuda import Kernels
-from rtseg.kernels.plans import Drawing, Plane
-from rtseg.spec import ModelSpec
+from rtseg.kernels.launch import Drawing, Plane
+from rtseg.packages.spec import ModelSpec
 from tests import gpu
 from tests.kernels.conftest import twin
 from tests.kernels.host import HostDevice, library

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 
 def build_engine(path: Path, spec: ModelSpec, precision: str = "fp32") -> int:
@@ -16,9 +16,9 @@ def build_engine(path: Path, spec: ModelSpec, precision: str = "fp32") -> int:
     own words where it does not compile.
     """
     pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx: pip install tensorrt-rtx", exc_type=ImportError)
-    from rtseg.plans import fold, half
-    from rtseg.plans.compile import Options, compile_plan
-    from rtseg.plans.profiles import Profile
+    from rtseg.tensorrt import fold, half
+    from rtseg.tensorrt.compile import Options, compile_plan
+    from rtseg.tensorrt.profiles import Profile
 
     model = fold.load(path)
     fold.fold(model)

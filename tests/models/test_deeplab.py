@@ -12,7 +12,7 @@ from torch import nn
 from rtseg import models
 from rtseg.backends.torch import rebuild
 from rtseg.errors import ConfigError, ModelError
-from rtseg.export import spec_of, write_onnx
+from rtseg.export.checkpoint import spec_of, write_onnx
 from rtseg.models.blocks import Heads, count_parameters
 from rtseg.models.deeplab import DeepLabV3Plus, SeparableAspp, deeplabv3plus, separable
 from rtseg.models.deeplab_v3 import Aspp, DeepLabV3

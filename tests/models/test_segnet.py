@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rtseg.backends.openvino import core
 from rtseg.errors import ModelError
-from rtseg.export import check_parity, spec_of, write_onnx
+from rtseg.export.checkpoint import check_parity, spec_of, write_onnx
 from rtseg.models.blocks import Network, count_parameters
 from rtseg.models.segnet import SegNet, Vgg16Bn, switches, unpool
 from rtseg.training.data import CAMVID

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rtseg import models
 from rtseg.errors import ModelError
-from rtseg.export import check_parity, spec_of, write_onnx
+from rtseg.export.checkpoint import check_parity, spec_of, write_onnx
 from rtseg.models.blocks import Heads, Network, count_macs, count_parameters, enliven
 from rtseg.registry import DECODERS, ENCODERS, NETWORKS
 from rtseg.training.data import CAMVID

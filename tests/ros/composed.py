@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rtseg.ros import messages
+from rtseg.messages import records as messages
 from rtseg.ros.node import SegmentationNode
 from rtseg.ros.rcl import Session, qos, subscribe
-from tests.ros.pictures import digest, pixels
+from tests.messages.pictures import digest, pixels
 
 SIZE = (32, 48)
 FRAMES = 5

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 import rtseg.ros.node
-from rtseg.cli import main
+from rtseg.cli.main import main
 
 
 def serve(*_: Any) -> None:

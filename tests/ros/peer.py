@@ -28,9 +28,9 @@ from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.signals import SignalHandlerOptions
 
-from rtseg.ros import messages
+from rtseg.messages import records as messages
+from tests.messages.pictures import digest, image_message, pixels
 from tests.ros.peer_services import Services
-from tests.ros.pictures import digest, image_message, pixels
 
 
 def type_of(kind: str) -> Any:
@@ -128,7 +128,7 @@ class Peer:
         stamp_step_ns: int = 1,
         frame_id: str = "camera",
     ) -> list[dict[str, Any]]:
-        """The pictures `first` … of tests/ros/pictures.py with stamps `stamp_ns` + index * `stamp_step_ns`.
+        """The pictures `first` … of tests/messages/pictures.py with stamps `stamp_ns` + index * `stamp_step_ns`.
 
         Gives for each its index, stamp, time of sending and the digest of its data. Not `distinct`: all have the bytes
         of the first, where there is no time to make others.

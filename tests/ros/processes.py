@@ -25,7 +25,7 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 
-from rtseg.ros import messages
+from rtseg.messages import records as messages
 
 __all__ = ["Answer", "Domain", "Peer", "Process", "claimed_domain"]
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from rtseg.backends import open_backend
-from rtseg.ros import messages
-from rtseg.ros.images import picture
-from rtseg.segmenter import Segmenter
-from rtseg.spec import METADATA_KEY, ModelSpec
+from rtseg.messages import records as messages
+from rtseg.messages.images import picture
+from rtseg.packages.spec import METADATA_KEY, ModelSpec
+from rtseg.segmenter.host import Segmenter
+from tests.messages.pictures import image_message, pixels
 from tests.onnx_models import conv_model
-from tests.ros.pictures import image_message, pixels
 from tests.ros.processes import LIMIT, Domain, Peer, Process
 
 __all__ = [
@@ -58,7 +58,7 @@ def start_node(domain: Domain, *flags: str, image: str = TOPIC, **options: Any) 
 
 
 def frame_message(index: int, size: tuple[int, int] = SIZE, encoding: str = "bgr8", **header: Any) -> bytes:
-    """The picture `index` of tests/ros/pictures.py as a message; its stamp is the index unless `header` says more."""
+    """Picture `index` of tests/messages/pictures.py as a message; its stamp is the index unless `header` says more."""
     return image_message(pixels(index, *size, encoding), *size, encoding, **{"stamp_ns": index, **header})
 
 
@@ -156,7 +156,7 @@ def expected_labels(segmenter: Segmenter, data: bytes) -> np.ndarray:
 
 COMMANDS = """
 import contextlib, io, json, sys
-from rtseg.cli import main
+from rtseg.cli.main import main
 for words in json.loads(sys.argv[1]):
     said = io.StringIO()
     with contextlib.redirect_stderr(said):

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from rtseg.ros import messages
+from rtseg.messages import records as messages
 from tests.ros.processes import Domain
 
 pytestmark = pytest.mark.ros

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from rtseg.backends.null import NullBackend
+from rtseg.messages import records as messages
 from rtseg.ros import diagnostics as module
-from rtseg.ros import messages
 from rtseg.ros.diagnostics import SILENT_SECONDS, Diagnostics, latencies
-from rtseg.ros.intake import Intake
-from rtseg.segmenter import Segmenter
+from rtseg.ros.subscriber import Intake
+from rtseg.segmenter.host import Segmenter
 from rtseg.timing import Recorder, Rolling, Samples
 from tests.ros.segmenting import frame_message
 

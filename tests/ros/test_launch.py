@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rtseg.cli import make_parser
+from rtseg.cli.main import make_parser
 from rtseg.ros.parameters import BY_NAME, PARAMETERS, check
 from tests.ros.processes import Domain
 from tools.update_ros_params import PATH, text

@@ -8,13 +8,13 @@ from types import TracebackType
 import pytest
 
 from rtseg.config import RunConfig
+from rtseg.drawing.view import View
 from rtseg.errors import BackendError, ConfigError
 from rtseg.frame import Result
 from rtseg.ros import loop as module
-from rtseg.ros.intake import Intake
 from rtseg.ros.loop import Loop
-from rtseg.stages import Stages
-from rtseg.view import View
+from rtseg.ros.subscriber import Intake
+from rtseg.segmenter.contract import Stages
 from tests.ros.segmenting import frame_message
 
 CONFIG = RunConfig(input="ros:image", output=("null:",), backend="null")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from rtseg.backends.null import NullBackend
-from rtseg.segmenter import Segmenter
-from rtseg.spec import ModelSpec, find_package
+from rtseg.packages.spec import ModelSpec, find_package
+from rtseg.segmenter.host import Segmenter
+from tests.messages.pictures import digest
 from tests.ros.composed import FRAMES, SIZE
-from tests.ros.pictures import digest
 from tests.ros.processes import Domain
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
-from rtseg.ros import messages
-from rtseg.ros.facts import ERROR
-from rtseg.spec import METADATA_KEY
+from rtseg.messages import records as messages
+from rtseg.messages.status import ERROR
+from rtseg.packages.spec import METADATA_KEY
 from tests.onnx_models import save, value, weights
 from tests.ros.processes import Domain, Process
 from tests.ros.segmenting import SIZE, TOPIC, TOY, Talk, errors_of, frame_message, start_node

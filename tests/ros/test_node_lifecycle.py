@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from rtseg.ros import messages
+from rtseg.messages import records as messages
 from tests.ros.processes import Domain, Process
 from tests.ros.segmenting import NODE, SIZE, TOPIC, Talk, frame_message, start_node
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from rtseg.frame import Header
-from rtseg.ros import messages
-from rtseg.ros.camera import Lens, Pose
-from rtseg.ros.ground import GroundView
-from rtseg.ros.ground_settings import GridSettings, ScanSettings, roles
-from rtseg.ros.images import image_bytes
-from rtseg.ros.rotations import multiply
+from rtseg.messages import records as messages
+from rtseg.messages.images import image_bytes
+from rtseg.navigation.camera import Lens, Pose
+from rtseg.navigation.ground import GroundView
+from rtseg.navigation.rotations import multiply
+from rtseg.navigation.settings import GridSettings, ScanSettings, roles
+from rtseg.packages.spec import find_package
 from rtseg.sources.synthetic import SyntheticSource
-from rtseg.spec import find_package
 from tests.ros.processes import Domain, Process
 from tests.ros.segmenting import NODE, Talk, labels_of, start_node
 

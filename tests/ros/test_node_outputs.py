@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.render import Renderer
+from rtseg.drawing.view import View
 from rtseg.frame import Header, Image, Labels
-from rtseg.palette import resolve_palette
-from rtseg.render import Renderer
-from rtseg.ros import messages
-from rtseg.ros.images import compressed_bytes, picture
-from rtseg.view import View
+from rtseg.messages import records as messages
+from rtseg.messages.images import compressed_bytes, picture
+from tests.messages.test_camera_info import K, camera_info
 from tests.ros.processes import Domain, Process
 from tests.ros.segmenting import TOY, Talk, frame_message, labels_of, start_node, toy_model, toy_segmenter
-from tests.ros.test_camera_info import K, camera_info
 
 pytestmark = pytest.mark.ros
 INFO = "/camera/camera_info"

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from rtseg.backends.null import NullBackend
-from rtseg.palette import resolve_palette
-from rtseg.render import Renderer
-from rtseg.ros import messages
-from rtseg.ros.images import picture
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.render import Renderer
+from rtseg.drawing.view import View
+from rtseg.messages import records as messages
+from rtseg.messages.images import picture
+from rtseg.packages.spec import ModelSpec, find_package
 from rtseg.ros.parameters import PARAMETERS
-from rtseg.segmenter import Segmenter
-from rtseg.spec import ModelSpec, find_package
-from rtseg.view import View
+from rtseg.segmenter.host import Segmenter
 from tests.ros.processes import Domain
 from tests.ros.segmenting import NODE, Talk, frame_message, start_node
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rtseg.frame import Header
-from rtseg.ros import messages
-from rtseg.ros.encodings import ENCODINGS
-from rtseg.ros.images import compressed_bytes, compressed_picture
-from rtseg.segmenter import Segmenter
-from tests.ros.pictures import image_message, pixels
+from rtseg.messages import records as messages
+from rtseg.messages.encodings import ENCODINGS
+from rtseg.messages.images import compressed_bytes, compressed_picture
+from rtseg.segmenter.host import Segmenter
+from tests.messages.pictures import image_message, pixels
 from tests.ros.processes import Domain
 from tests.ros.segmenting import (
     Talk,

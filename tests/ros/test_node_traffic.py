@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 
-from rtseg.ros import messages
+from rtseg.messages import records as messages
 from tests.ros.processes import Domain, Process
 from tests.ros.segmenting import SIZE, TOPIC, Talk, frame_message, start_node
 

@@ -10,11 +10,11 @@ import pytest
 
 from rtseg.frame import Frame, Header, Result
 from rtseg.geometry import FitMode, fit
-from rtseg.ros import messages
+from rtseg.messages import records as messages
+from rtseg.packages.spec import ModelSpec
 from rtseg.ros.outputs import OUTPUTS, Outputs, samples, visible
-from rtseg.spec import ModelSpec
+from tests.messages.test_camera_info import K, camera_info
 from tests.ros.segmenting import labels_of
-from tests.ros.test_camera_info import K, camera_info
 
 SPEC = ModelSpec(name="toy", classes=("road", "car", "sky"))
 HEADER = Header("/camera", 12_000_000_034, "front", 0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from rtseg.cli import make_parser
-from rtseg.ros.encodings import ENCODINGS
+from rtseg.cli.main import make_parser
+from rtseg.messages.encodings import ENCODINGS
 from tools.update_ros_docs import PAGE, updated
 
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.ros import messages
-from tests.ros.pictures import digest, pixels
+from rtseg.messages import records as messages
+from tests.messages.pictures import digest, pixels
 from tests.ros.processes import Domain, Process
 
 pytestmark = pytest.mark.ros

@@ -9,11 +9,12 @@ import pytest
 
 from rtseg.frame import Frame, Header, Result
 from rtseg.geometry import fit
-from rtseg.ros import messages, publishing
+from rtseg.messages import records as messages
+from rtseg.packages.spec import ModelSpec
+from rtseg.ros import publishing
 from rtseg.ros.outputs import OUTPUTS, Outputs
 from rtseg.ros.publishing import NEEDS, ResultPublisher, made_up_header
 from rtseg.sinks import NEEDS as KNOWN
-from rtseg.spec import ModelSpec
 
 SPEC = ModelSpec(name="toy", classes=("road", "car"))
 IMAGE = np.zeros((4, 6, 3), np.uint8)

@@ -112,8 +112,8 @@ def test_a_stamp_is_written_where_ros_reads_it(tool: Any) -> None:
     import numpy as np
 
     from rtseg.frame import Header
-    from rtseg.ros import messages
-    from rtseg.ros.images import image_bytes
+    from rtseg.messages import records as messages
+    from rtseg.messages.images import image_bytes
 
     end = tool("end")
     stamp = 12_345 * end.NANO + 678

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from rtseg.backends.null import NullBackend
-from rtseg.ros import messages
-from rtseg.segmenter import Segmenter
+from rtseg.messages import records as messages
+from rtseg.packages.spec import ModelSpec, find_package
+from rtseg.segmenter.host import Segmenter
 from rtseg.sources.synthetic import SyntheticSource
-from rtseg.spec import ModelSpec, find_package
 from tests.ros.processes import Domain
 from tests.ros.segmenting import (
     TOPIC,

@@ -10,8 +10,8 @@ import cv2
 import pytest
 import yaml
 
-from rtseg.cli import make_parser
-from rtseg.ros import messages
+from rtseg.cli.main import make_parser
+from rtseg.messages import records as messages
 from rtseg.ros.outputs import OUTPUTS
 from rtseg.ros.parameters import PARAMETERS
 

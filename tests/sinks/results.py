@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtseg.drawing.view import View
 from rtseg.frame import Frame, Image, Result, StreamInfo
+from rtseg.packages.spec import ModelSpec
 from rtseg.sinks import Sink, open_sink
-from rtseg.spec import ModelSpec
-from rtseg.view import View
 
 __all__ = ["SPEC", "colour_bars", "free_port", "full_disk", "info", "open_to", "result"]
 

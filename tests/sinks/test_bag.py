@@ -1,4 +1,4 @@
-"""Bags as a sink of results that come without an input bag; whole runs are in tests/test_bag_runs.py."""
+"""Bags as a sink of results that come without an input bag; whole runs are in tests/pipeline/test_bag_runs.py."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from rtseg.drawing.view import View
 from rtseg.errors import ConfigError, SinkError
 from rtseg.frame import Frame, Header, Result
 from rtseg.sinks import sink_kind
 from rtseg.sinks.bag import BagSink, header_of
-from rtseg.view import View
 from tests.bags.reading import array, by_ros2, by_rosbags, jpeg, raw, stamp
 from tests.sinks.results import SPEC, info, result
 

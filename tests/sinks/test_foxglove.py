@@ -22,11 +22,11 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from websockets.sync.client import ClientConnection, connect
 
 from rtseg.config import RunConfig
+from rtseg.drawing.view import View
 from rtseg.errors import ConfigError, MissingExtra, SinkError
 from rtseg.frame import Frame, Header, Result
-from rtseg.runner import run_config
+from rtseg.pipeline.opening import run_config
 from rtseg.sinks import Sink, sink_kind
-from rtseg.view import View
 from tests.sinks.results import colour_bars, free_port, open_to, result
 
 LABELS = np.random.default_rng(0).choice(np.array([0, 1, 2, 255], np.uint8), (48, 64))

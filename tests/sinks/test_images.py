@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from rtseg.drawing.view import View
 from rtseg.errors import ConfigError, SinkError
 from rtseg.sinks import sink_kind
-from rtseg.view import View
 from tests.sinks.results import full_disk, open_to, result
 
 LABELS = np.random.default_rng(0).integers(0, 256, (31, 47), dtype=np.uint8)

@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 import pytest
 
+from rtseg.drawing.view import View
 from rtseg.errors import ConfigError, MissingExtra, SinkError, StopRun
 from rtseg.frame import Frame, Header, Result
 from rtseg.sinks import _rerun_places, _rerun_viewer, sink_kind
 from rtseg.sinks._viewers import listening
-from rtseg.view import View
 from tests.sinks.results import colour_bars, free_port, full_disk, open_to
 
 chunks = pytest.importorskip("rerun.chunk", reason="needs a rerun-sdk with a reader, from Python 3.11")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.cli import main, make_parser
+from rtseg.cli.main import main, make_parser
 from rtseg.errors import ConfigError, SinkError
 from rtseg.frame import Frame, Header
 from rtseg.sinks import sink_kind

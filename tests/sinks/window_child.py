@@ -14,10 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.render import Renderer
+from rtseg.drawing.view import View
 from rtseg.errors import RtsegError, StopRun
-from rtseg.palette import resolve_palette
-from rtseg.render import Renderer
-from rtseg.view import View
 from tests.sinks.results import SPEC, open_to, result
 
 

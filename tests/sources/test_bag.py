@@ -12,7 +12,7 @@ from mcap.writer import Writer
 
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, Header
-from rtseg.ros import messages
+from rtseg.messages import records as messages
 from rtseg.sources import open_source, source_kind
 from rtseg.sources.bag import BagSource
 from tests.bags.recordings import START, Record, drive, pictures, ros1, text, write_mcap, write_ros1, write_rosbag2

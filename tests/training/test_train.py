@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from rtseg import cli
+from rtseg.datasets import Dataset, class_pixels, open_dataset
 from rtseg.errors import ConfigError, ModelError
 from rtseg.models import build
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 from rtseg.training import train as script
 from rtseg.training.checkpoint import load_checkpoint
 from rtseg.training.data import CAMVID, Batches
-from rtseg.training.datasets import Dataset, class_pixels, open_dataset
 from rtseg.training.distributed import Processes, find_device
 from rtseg.training.log import read_rows
 from rtseg.training.losses import Criterion, class_weights
@@ -397,7 +397,7 @@ def test_two_processes_have_the_loss_curve_of_one(path: Path, data: Path, tmp_pa
     one, two = tmp_path / "one", tmp_path / "two"
     train(read_recipe(path), data=data, out=one, device="cpu", tensorboard=False)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "rtseg.training.train", str(path), "--data", str(data), "--out", str(two)]
+    command += ["-m", "rtseg", "train", str(path), "--data", str(data), "--out", str(two)]
     command += ["--device", "cpu", "--threads", "1", "--no-tensorboard"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.cuda import Device
-from rtseg.device.segmenter import DeviceSegmenter
+from rtseg.gpu.cuda import Device
 from rtseg.kernels import cpu
 from rtseg.kernels.cuda import Kernels
+from rtseg.segmenter.device import DeviceSegmenter
 
 __all__ = ["compare"]
 

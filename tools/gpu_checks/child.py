@@ -19,7 +19,7 @@ def emulate() -> None:
     """Put the driver of tests/emulator in the GPU's place, before anything asks for one."""
     from rtseg.kernels.compile import SOURCE
     from tests import emulator
-    from tests.device import network
+    from tests.gpu import network
     from tests.kernels import host
 
     emulator.load()
@@ -36,7 +36,7 @@ def main() -> int:
         if options.emulated:
             emulate()
         if name != "environment":
-            from rtseg.nvidia import gpus
+            from rtseg.gpu.driver import gpus
 
             gpus()  # which says why there is none; PyCUDA does not even import without a driver
         importlib.import_module(f"gpu_checks.{name}").run(options, record)

@@ -19,7 +19,7 @@ from gpu_checks.frame import AGREE, device_of
 from gpu_checks.networks import segmenter_of
 from gpu_checks.record import NotRun, Record
 from rtseg.errors import BackendError
-from rtseg.nvidia import gpu, gpus
+from rtseg.gpu.driver import gpu, gpus
 
 __all__ = ["run"]
 
@@ -38,7 +38,7 @@ def run(options: Options, record: Record) -> None:
     place = gpu()
     with record.part("library"):
         try:
-            from rtseg.plans import library
+            from rtseg.tensorrt import library
         except ModuleNotFoundError as exc:
             raise NotRun(f"{exc}: pip install tensorrt (or tensorrt-rtx on GeForce RTX)") from exc
         rtx = library.IS_RTX
@@ -84,9 +84,9 @@ class _Kept(logging.Handler):
 
 def _build(options: Options, plan: Path) -> dict[str, Any]:
     """Compile the model in fp16 for the network's size, with the labels' agreement checked."""
-    from rtseg.plans.build import build
-    from rtseg.plans.profiles import Profile
-    from rtseg.spec import find_package
+    from rtseg.export.build import build
+    from rtseg.packages.spec import find_package
+    from rtseg.tensorrt.profiles import Profile
 
     package = find_package(options.model)
     if package.spec is None:

@@ -70,7 +70,7 @@ def run(options: Options, record: Record) -> None:
 
         result["machine"] = machine()
     with record.part("GPU"):
-        from rtseg.nvidia import check, driver, gpu
+        from rtseg.gpu.driver import check, driver, gpu
 
         place, library = gpu(), driver()
         told, memory, count = ctypes.c_int(), ctypes.c_size_t(), ctypes.c_int()

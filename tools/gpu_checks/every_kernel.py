@@ -19,12 +19,13 @@ import numpy as np
 
 from rtseg.errors import BackendError
 from rtseg.geometry import FitMode, fit
-from rtseg.kernels import cpu, plans
+from rtseg.gpu.driver import open_gpu
+from rtseg.kernels import cpu
+from rtseg.kernels import launch as plans
 from rtseg.kernels.cuda import Kernels
+from rtseg.kernels.launch import Launch
 from rtseg.kernels.pixels import FORMATS, nv12_to_bgr, to_bgr
-from rtseg.kernels.plans import Launch
-from rtseg.nvidia import open_gpu
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 __all__ = ["main"]
 
@@ -118,7 +119,7 @@ def whole_frames() -> Iterator[Case]:
     """Frames through the graphs of rtseg.device, with the small network of tests/device."""
     from gpu_checks import agreement, loop, pictures
     from gpu_checks.networks import segmenter_of
-    from tests.device.lanes import BlockBackend
+    from tests.segmenter.lanes import BlockBackend
 
     images = pictures.drive((72, 130), 3)
     needs = frozenset({"overlay", "labels", "confidence", "areas"})

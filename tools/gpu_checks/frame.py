@@ -20,8 +20,8 @@ from gpu_checks import agreement, loop, pictures
 from gpu_checks.check import Options
 from gpu_checks.networks import opened
 from gpu_checks.record import Record
-from rtseg.cuda import Device
-from rtseg.device.segmenter import DeviceSegmenter
+from rtseg.gpu.cuda import Device
+from rtseg.segmenter.device import DeviceSegmenter
 
 __all__ = ["AGREE", "device_of", "run"]
 

@@ -21,11 +21,11 @@ from gpu_checks.check import Options
 from gpu_checks.environment import nvidia_smi
 from gpu_checks.launches import Make
 from gpu_checks.record import Record
-from rtseg.cuda import Device
 from rtseg.errors import RtsegError
-from rtseg.kernels import plans
-from rtseg.nvidia import open_gpu
-from rtseg.spec import ModelSpec
+from rtseg.gpu.cuda import Device
+from rtseg.gpu.driver import open_gpu
+from rtseg.kernels import launch as plans
+from rtseg.packages.spec import ModelSpec
 
 __all__ = ["run"]
 

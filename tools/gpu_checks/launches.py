@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.cuda import Device, Memory
 from rtseg.geometry import fit
-from rtseg.kernels import plans
-from rtseg.kernels.plans import Drawing, Launch, Picture, Plane
-from rtseg.spec import ModelSpec
+from rtseg.gpu.cuda import Device, Memory
+from rtseg.kernels import launch as plans
+from rtseg.kernels.launch import Drawing, Launch, Picture, Plane
+from rtseg.packages.spec import ModelSpec
 
 __all__ = ["Set", "areas", "label", "preprocess"]
 

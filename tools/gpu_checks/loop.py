@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.delivery import Delivery
-from rtseg.device.render import DeviceRenderer
-from rtseg.device.segmenter import DeviceSegmenter
+from rtseg.drawing.device import DeviceRenderer
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.render import Renderer
+from rtseg.drawing.view import View
 from rtseg.frame import Frame
-from rtseg.palette import resolve_palette
-from rtseg.pipeline import Pipeline, run
-from rtseg.render import Renderer
+from rtseg.pipeline.delivery import Delivery
+from rtseg.pipeline.loop import Pipeline, run
+from rtseg.segmenter.device import DeviceSegmenter
 from rtseg.timing import Recorder
-from rtseg.view import View
 
 __all__ = ["Resident", "Run", "frames", "painter_for"]
 

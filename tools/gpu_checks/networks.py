@@ -6,9 +6,9 @@ from typing import Any
 
 from gpu_checks.check import Options
 from rtseg.backends import open_backend
-from rtseg.device.segmenter import DeviceSegmenter
 from rtseg.errors import BackendError
 from rtseg.geometry import FitMode
+from rtseg.segmenter.device import DeviceSegmenter
 
 __all__ = ["opened", "rival_network", "segmenter_of"]
 
@@ -18,7 +18,7 @@ def opened(
 ) -> DeviceSegmenter:
     """The model in fp16 on frames that stay on the GPU; `size` None is the model's own for the frame."""
     if options.network == "blocks":
-        from tests.device.lanes import BlockBackend
+        from tests.segmenter.lanes import BlockBackend
 
         backend: Any = BlockBackend(depth, type_in="float16", type_out="float16")
     else:
@@ -45,7 +45,7 @@ def rival_network(options: Options) -> tuple[Any, str, Any]:
     if options.network == "blocks":
         return _blocks(), "cpu", torch.float32
     from rtseg.backends.torch import rebuild
-    from rtseg.spec import find_package
+    from rtseg.packages.spec import find_package
 
     package = find_package(options.model)
     if package.spec is None:
@@ -58,8 +58,8 @@ def _blocks() -> Any:
     """tests/device/network.cu in torch."""
     import torch
 
-    from tests.device import network
-    from tests.device.lanes import CLASSES
+    from tests.gpu import network
+    from tests.segmenter.lanes import CLASSES
 
     weights, bias = network.random_weights(len(CLASSES))
     linear: Any = torch.nn.Conv2d(3, len(CLASSES), 1)

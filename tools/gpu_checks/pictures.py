@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rtseg.backends import open_backend
 from rtseg.errors import RtsegError
-from rtseg.segmenter import Segmenter
+from rtseg.segmenter.host import Segmenter
 from rtseg.sources.synthetic import SyntheticSource
 
 __all__ = ["drive", "model_logits", "noise", "nv12", "to_grid"]

@@ -19,8 +19,8 @@ def run(options: Options, record: Record) -> None:
     """Compile the kernels for GPU and CPU, and load torch once."""
     result = record.result
     with record.part("kernels.cu"):
+        from rtseg.gpu.driver import gpu
         from rtseg.kernels import compile as compilation
-        from rtseg.nvidia import gpu
 
         capability = gpu().capability
         begin = time.monotonic()

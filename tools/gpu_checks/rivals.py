@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from rtseg.spec import ModelSpec
+from rtseg.packages.spec import ModelSpec
 
 __all__ = ["HostRival", "TorchRival"]
 

@@ -21,8 +21,8 @@ from gpu_checks import loop, pictures, timing
 from gpu_checks.check import Options
 from gpu_checks.networks import opened, rival_network
 from gpu_checks.record import NotRun, Record
-from rtseg.device.segmenter import DeviceSegmenter
-from rtseg.palette import resolve_palette
+from rtseg.drawing.palette import resolve_palette
+from rtseg.segmenter.device import DeviceSegmenter
 
 __all__ = ["run"]
 

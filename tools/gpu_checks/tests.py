@@ -21,7 +21,7 @@ from gpu_checks.record import NotRun, Record
 
 __all__ = ["run"]
 
-EMULATED = ("tests/device/test_segmenter.py", "-k", "labels_it or in_flight_is_an_error")
+EMULATED = ("tests/segmenter/test_device.py", "-k", "labels_it or in_flight_is_an_error")
 """What a dry run runs: two tests."""
 STOPPING = 5.0
 """Seconds that pytest gets to write its report when its time is over."""

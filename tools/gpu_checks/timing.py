@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rtseg.cuda import Device, Stream
-from rtseg.kernels.plans import Launch
-from rtseg.nvidia import check, driver
+from rtseg.gpu.cuda import Device, Stream
+from rtseg.gpu.driver import check, driver
+from rtseg.kernels.launch import Launch
 
 __all__ = ["attribute", "copy_rate", "launch_times", "peak_rate", "spread"]
 

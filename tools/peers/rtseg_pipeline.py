@@ -12,14 +12,14 @@ from typing import Any
 
 from job import Array, Emit, Job
 from rtseg.backends import open_backend
-from rtseg.capture import Capture
-from rtseg.delivery import Delivery
+from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.render import Renderer
+from rtseg.drawing.view import View
 from rtseg.frame import Frame, Result, StreamInfo
-from rtseg.palette import resolve_palette
-from rtseg.pipeline import Pipeline, run
-from rtseg.render import Renderer
-from rtseg.segmenter import Segmenter
-from rtseg.view import View
+from rtseg.pipeline.capture import Capture
+from rtseg.pipeline.delivery import Delivery
+from rtseg.pipeline.loop import Pipeline, run
+from rtseg.segmenter.host import Segmenter
 
 PACKAGES = ("rtseg", "openvino", "numba", "numpy", "opencv-python")
 

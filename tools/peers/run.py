@@ -227,8 +227,8 @@ def load() -> list[float]:
 def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Start everything, check the outputs, take the turns."""
     from rtseg.geometry import follow_aspect
+    from rtseg.packages.spec import find_package
     from rtseg.report import machine
-    from rtseg.spec import find_package
 
     package = find_package(args.model)
     assert package.spec is not None, f"{args.model} has no spec.json"

@@ -45,7 +45,7 @@ class TorchLoop:
 
     def __init__(self, job: Job) -> None:
         from rtseg.backends.torch import rebuild
-        from rtseg.spec import find_package
+        from rtseg.packages.spec import find_package
 
         self.job = job
         cv2.setNumThreads(job.threads)

@@ -24,9 +24,10 @@ from measure import BenchmarkError, run_group
 from pictures import pictures
 from rtseg.bench.process import revision
 from rtseg.errors import RtsegError
+from rtseg.files import file_hash, write_text
 from rtseg.geometry import parse_size
-from rtseg.report import check_target, file_hash, machine
-from rtseg.spec import find_package, write_text
+from rtseg.packages.spec import find_package
+from rtseg.report import check_target, machine
 
 SCHEMA = "rtseg.ros-latency/1"
 PACKAGES = ("rclpy", "ros-rclpy", "ros-fastdds", "ros-rmw-fastrtps-cpp", "rosbags")

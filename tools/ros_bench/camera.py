@@ -18,7 +18,7 @@ from rclpy.node import Node
 
 from end import MATCH_SECONDS, NANO, Command, picture_class, reliable, serve, stamped
 from rtseg.frame import Header
-from rtseg.ros.images import compressed_bytes, image_bytes
+from rtseg.messages.images import compressed_bytes, image_bytes
 
 LEAD_SECONDS = 0.2
 """From the command to the first message."""

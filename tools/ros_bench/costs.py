@@ -18,8 +18,8 @@ from sensor_msgs.msg import Image
 from counting import summary
 from end import reliable
 from rtseg.frame import Header
-from rtseg.ros.images import compressed_bytes, decode_picture, image_bytes
-from rtseg.ros.messages import COMPRESSED_IMAGE, IMAGE
+from rtseg.messages.images import compressed_bytes, decode_picture, image_bytes
+from rtseg.messages.records import COMPRESSED_IMAGE, IMAGE
 from tutorial_node import fill_as_cv_bridge, fill_with_bytes, fill_with_list, image_of, mask_message
 
 HEADER = Header("", 1, "camera", 1)

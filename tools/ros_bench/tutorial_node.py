@@ -19,7 +19,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from rtseg.backends import open_backend
-from rtseg.segmenter import Segmenter
+from rtseg.segmenter.host import Segmenter
 
 Labels = np.ndarray
 

@@ -1,0 +1,1 @@
+"""From labels to the picture that a person sees."""

@@ -1,0 +1,1 @@
+"""NVIDIA GPUs: the driver, the only importer of PyCUDA, CUDA graphs."""

@@ -1,0 +1,1 @@
+"""ROS messages as arrays and back: pure Python, no rclpy."""

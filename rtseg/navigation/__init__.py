@@ -1,0 +1,1 @@
+"""Free space and obstacles on flat ground: pure geometry on label maps."""

@@ -1,0 +1,1 @@
+"""The visible loop, and what opens, feeds and closes it."""
