@@ -1,17 +1,19 @@
 # make demo    run the default model on a real clip (CLIP=path for your own); writes demo/overlay.mp4 and demo/report.json
 # make test    install what the tests need and run them, those of the GPU on an emulated driver
 # make gpu     all checks that need an NVIDIA GPU, in under eight minutes; writes docs/results/ (NO_VENV=1: with PYTHON as it is)
-# make test-zoo  the tests of every network, with its file and its engine (some minutes)
+# make test-system  the long tests: every network with its file and its engine, servers, browsers (some minutes)
 # make lint    format, lint and type checks
 # make bench   measure the stages beside what a user would otherwise write; writes docs/bench/ and the README's figures
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLIP ?=
+# --complete: a test that lacks a program of the system fails instead of being skipped.
+PYTEST_FLAGS ?=
 BENCH_CLIP ?= $(wildcard ../shared/data/video/highway_960x540.mp4)
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test gpu test-zoo lint bench clean
+.PHONY: demo test gpu test-zoo test-system lint bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/bin/python:
@@ -44,14 +46,17 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/rtseg run "$$clip" demo/overlay.mp4 --legend --hud --report demo/report.json
 
 test: $(VENV)/gpu.stamp $(VENV)/ros.stamp
-	$(BIN)/python -m pytest -m "not slow and not gpu"
-	$(BIN)/python -m pytest --gpu emulated -m "gpu and not slow"
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not slow and not gpu and not soak"
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) --gpu emulated -m "gpu and not slow"
 
 gpu: $(if $(NO_VENV),,$(VENV)/gpu.stamp)
 	$(if $(NO_VENV),$(PYTHON),$(BIN)/python) tools/gpu_check.py
 
-test-zoo: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m slow --durations=10
+test-system: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "slow and not soak" --durations=10
+
+# The name of 0.1.
+test-zoo: test-system
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

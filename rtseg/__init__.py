@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtseg.backends import open_backend
     from rtseg.config import RunConfig, load_config
+    from rtseg.drawing.draw import draw
     from rtseg.errors import (
         BackendError,
         ConfigError,
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from rtseg.frame import Frame, Result, StreamInfo
     from rtseg.packages.spec import ModelSpec
     from rtseg.pipeline.opening import run_config
-    from rtseg.segmenter.host import Segmenter
-    from rtseg.sinks import open_sink
-    from rtseg.sources import open_source
+    from rtseg.segmenter.segmenter import Segmenter, SegmenterPool
+    from rtseg.sinks import Sink, open_sink
+    from rtseg.sources import Source, open_source
+    from rtseg.streaming import Stream, astream, run, stream
 
 __version__ = "0.1.0"
 
@@ -39,15 +41,23 @@ _HOMES = {
     "Result": "frame",
     "RtsegError": "errors",
     "RunConfig": "config",
-    "Segmenter": "segmenter.host",
+    "Segmenter": "segmenter.segmenter",
+    "SegmenterPool": "segmenter.segmenter",
+    "Sink": "sinks",
     "SinkError": "errors",
+    "Source": "sources",
     "SourceError": "errors",
+    "Stream": "streaming",
     "StreamInfo": "frame",
+    "astream": "streaming",
+    "draw": "drawing.draw",
     "load_config": "config",
     "open_backend": "backends",
     "open_sink": "sinks",
     "open_source": "sources",
+    "run": "streaming",
     "run_config": "pipeline.opening",
+    "stream": "streaming",
 }
 
 __all__ = [
@@ -61,15 +71,23 @@ __all__ = [
     "RtsegError",
     "RunConfig",
     "Segmenter",
+    "SegmenterPool",
+    "Sink",
     "SinkError",
+    "Source",
     "SourceError",
+    "Stream",
     "StreamInfo",
     "__version__",
+    "astream",
+    "draw",
     "load_config",
     "open_backend",
     "open_sink",
     "open_source",
+    "run",
     "run_config",
+    "stream",
 ]
 
 
@@ -82,4 +100,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return list(__all__)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from rtseg.drawing.view import VIEWS
 from rtseg.errors import ConfigError, nearest
 from rtseg.geometry import FitMode, parse_size
 from rtseg.kernels.crf_settings import parse_refine
@@ -56,8 +57,11 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sink: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        from rtseg.drawing.view import VIEWS
-
+        # One string where a list is meant is what people write, in Python as in YAML.
+        for name in ("output", "visualize", "ignore_class", "hide_class"):
+            value: Any = getattr(self, name)
+            if isinstance(value, (str, list)):
+                msgspec.structs.force_setattr(self, name, (value,) if isinstance(value, str) else tuple(value))
         parse_refine(self.refine)
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha is {self.alpha}, expected 0 to 1")

@@ -19,7 +19,7 @@ def shared_library(name: str, sources: Sequence[Path], flags: Sequence[str], oth
     """The library made of `sources`; `others` are the files that they include, whose changes count too."""
     compiler = shutil.which("g++")
     if compiler is None:
-        pytest.skip("needs g++ (apt-get install g++)")
+        pytest.skip("needs g++ : apt install g++")
     digest = hashlib.sha256("\0".join((compiler, *flags, *map(str, sources))).encode())
     for path in (*sources, *others):
         digest.update(path.read_bytes())

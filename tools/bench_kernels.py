@@ -27,7 +27,7 @@ from rtseg.backends import open_backend
 from rtseg.kernels import cpu
 from rtseg.packages.spec import ModelSpec
 from rtseg.report import machine
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from rtseg.sources.file import FileSource
 
 Work = Callable[[], Any]
@@ -80,7 +80,7 @@ def synthetic(classes: int, grid: tuple[int, int], noisy: bool) -> np.ndarray[An
 def model_logits(name: str, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The output of a model package on the frame."""
     with open_backend("openvino", name) as backend:
-        segmenter = Segmenter(backend)
+        segmenter = HostSegmenter(backend)
         tensor, _ = segmenter.preprocess(image)
         backend.submit(tensor)
         return np.array(backend.collect(), np.float32)

@@ -30,7 +30,7 @@ from rtseg.pipeline.capture import Capture
 from rtseg.pipeline.delivery import Delivery
 from rtseg.pipeline.loop import Pipeline, run
 from rtseg.report import machine
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from rtseg.sinks import open_sink
 from rtseg.sources import Source
 from rtseg.sources.file import FileSource
@@ -62,7 +62,7 @@ def write_clip(path: Path, images: list[np.ndarray]) -> None:
 def pipeline_rate(backend: Backend, source: Source, size: tuple[int, int]) -> tuple[float, dict]:
     """Frames per second of the whole pipeline with overlays made and thrown away, and the stage medians."""
     with ExitStack() as stack:
-        segmenter = Segmenter(backend, size=size)
+        segmenter = HostSegmenter(backend, size=size)
         view = View()
         capture = stack.enter_context(Capture(source))
         sink = open_sink("null:", capture.info, backend.spec, view)
@@ -99,7 +99,7 @@ def memory_growth(frames: list[np.ndarray], count: int) -> dict[str, float]:
             Delivery(sinks, "wait:4", lambda frame, t: samples.append(process.memory_info().rss / 2**20))
         )
         renderer = Renderer(backend.spec, resolve_palette(None, backend.spec), view)
-        run(Pipeline(capture, Segmenter(backend), renderer, delivery, frozenset({"overlay", "areas"})))
+        run(Pipeline(capture, HostSegmenter(backend), renderer, delivery, frozenset({"overlay", "areas"})))
     early, late = samples[count // 10], samples[-1]
     return {
         "frames": count,

@@ -34,7 +34,7 @@ from rtseg.kernels.crf_settings import Crf
 from rtseg.kernels.crf_torch import mean_field
 from rtseg.packages.spec import find_package
 from rtseg.report import machine
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 
 SETTINGS = (
     "none",
@@ -56,12 +56,12 @@ Scores = NDArray[Any]
 Refine = Callable[[Scores, NDArray[Any], Fit, NDArray[np.uint8]], Scores]
 
 
-def own(segmenter: Segmenter) -> Refine:
+def own(segmenter: HostSegmenter) -> Refine:
     """The pipeline's refinement."""
     return lambda scores, tensor, place, image: segmenter.refine(scores, tensor, place)
 
 
-def by_torch(segmenter: Segmenter) -> Refine:
+def by_torch(segmenter: HostSegmenter) -> Refine:
     """The same by the torch twin, on the CPU."""
 
     def refine(scores: Scores, tensor: NDArray[Any], place: Fit, image: NDArray[np.uint8]) -> Scores:
@@ -96,8 +96,8 @@ def bench(model: str, args: argparse.Namespace) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     with open_backend("openvino", model, precision="fp32") as backend:
         classes = len(backend.spec.classes)
-        plain = Segmenter(backend)
-        work = {text: own(Segmenter(backend, refine=text)) for text in SETTINGS}
+        plain = HostSegmenter(backend)
+        work = {text: own(HostSegmenter(backend, refine=text)) for text in SETTINGS}
         work[TWIN] = by_torch(plain)
         if importlib.util.find_spec("pydensecrf"):
             work |= {name: by_pydensecrf(**settings) for name, settings in DENSE.items()}

@@ -39,7 +39,7 @@ from rtseg.models.blocks import count_macs, count_parameters, enliven
 from rtseg.packages.onnx_file import is_quantised
 from rtseg.packages.spec import ModelSpec, find_package
 from rtseg.report import machine
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from rtseg.training.data import CAMVID
 
 FRAMES = ((360, 480), (720, 960))
@@ -90,7 +90,7 @@ def speed(model: str, reference: str) -> dict[str, Any]:
     for run, opened in runs_of([model, reference]):
         sizes = found[run] = {}
         for size in FRAMES:
-            row, other = timed([Segmenter(backend, short_side=size[0]) for backend in opened], size)
+            row, other = timed([HostSegmenter(backend, short_side=size[0]) for backend in opened], size)
             sizes[label(size)] = {
                 **row,
                 "reference_median_ms": other["median_ms"],
@@ -103,7 +103,7 @@ def own_size(packages: list[str]) -> dict[str, Any]:
     """Packages beside each other on a frame of data-set size, each at its own network size."""
     found: dict[str, Any] = {}
     for run, opened in runs_of([str(find_package(name).path) for name in packages]):
-        rows = timed([Segmenter(backend) for backend in opened], FRAMES[0])
+        rows = timed([HostSegmenter(backend) for backend in opened], FRAMES[0])
         found[run] = {Path(name).name: row for name, row in zip(packages, rows, strict=True)}
     return {"frame": label(FRAMES[0]), "speed": found, "machine": machine(), "revision": revision()}
 
@@ -122,7 +122,7 @@ def runs_of(models: list[str]) -> Iterator[tuple[str, list[Backend]]]:
             yield f"{backend} {precision}", opened
 
 
-def timed(segmenters: list[Segmenter], size: tuple[int, int]) -> list[dict[str, Any]]:
+def timed(segmenters: list[HostSegmenter], size: tuple[int, int]) -> list[dict[str, Any]]:
     """Medians over frames that all label in turn."""
     frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     for segmenter in segmenters:
@@ -144,7 +144,7 @@ def timed(segmenters: list[Segmenter], size: tuple[int, int]) -> list[dict[str, 
             network[index].append(1e3 * (done - ready))
     return [
         {
-            "network_size": list(segmenter.fit(size).network),
+            "network_size": list(segmenter.place(size).network),
             "samples": len(times),
             "median_ms": statistics.median(times),
             "p90_ms": float(np.percentile(times, 90)),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.errors import BackendError, ConfigError
+from rtseg.frame import UNLABELLED
 from rtseg.packages.shapes import answer_shape
 from rtseg.packages.spec import ModelSpec
 
@@ -20,7 +21,6 @@ __all__ = ["WAIT_S", "InFlight", "Outputs", "Ring", "Worker", "check_count", "on
 
 WAIT_S = 120.0
 """Longest wait for one answer, in seconds; a network that takes longer is taken for stuck."""
-UNLABELLED = 255
 
 NOISE = (
     "Exception from",

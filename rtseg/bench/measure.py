@@ -62,7 +62,7 @@ def measure(config: RunConfig, clip: Clip, load: Load, notify: Notify) -> tuple[
             raise ConfigError(f"at --rate max the pipeline is waited for: policy {policy} would only drop frames")
         facts = {
             "model": model_status(config, pipeline.segmenter.backend),
-            "network_size": list(pipeline.segmenter.fit(clip.size).network),
+            "network_size": list(pipeline.segmenter.place(clip.size).network),
             "policy": policy,
         }
         start = Start(time.monotonic_ns(), time.process_time_ns())

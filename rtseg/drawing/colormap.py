@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from rtseg.drawing.palette import Palette
 from rtseg.drawing.view import View
+from rtseg.frame import UNLABELLED
 
 __all__ = ["Ink", "Inks", "line_thickness", "mask_colors"]
-
-UNLABELLED = 255
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rtseg.drawing.colormap import Inks
 from rtseg.drawing.render import Hud, Renderer
 from rtseg.drawing.view import View
 from rtseg.frame import Image, Labels
@@ -22,6 +23,11 @@ class DeviceRenderer:
     def view(self) -> View:
         """How results are drawn."""
         return self._renderer.view
+
+    @property
+    def inks(self) -> Inks:
+        """The colours that the GPU draws with."""
+        return self._renderer.inks
 
     def warm_up(self, size: tuple[int, int]) -> None:
         """Load the font and draw a text that nobody sees."""

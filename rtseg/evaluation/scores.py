@@ -110,7 +110,7 @@ def evaluate(
         "dataset": images.name,
         "split": split,
         "refine": asdict(segmenter.crf) if segmenter.crf else None,
-        "network_size": list(segmenter.fit(images.label(0).shape).network),
+        "network_size": list(segmenter.place(images.label(0).shape).network),
         **total.scores(),
         "classes": {
             name: {"iou": _number(iou), "accuracy": _number(accuracy), "boundary_f": _number(score)}

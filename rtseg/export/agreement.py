@@ -15,7 +15,7 @@ from rtseg.backends import Backend
 from rtseg.errors import BackendError, ConfigError, SourceError
 from rtseg.frame import Image
 from rtseg.packages.spec import ModelSpec
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from rtseg.sources import open_source, source_kind
 
 __all__ = ["ENOUGH", "FRAMES", "SYNTHETIC", "Agreement", "compare", "frames", "run_onnx"]
@@ -96,7 +96,7 @@ def compare(
     reference: Backend, candidate: Backend, images: list[Image], size: tuple[int, int], source: str, where: str
 ) -> Agreement:
     """Label `images` through both networks at the network `size` and count the pixels on which they agree."""
-    first, second = Segmenter(reference, size=size), Segmenter(candidate, size=size)
+    first, second = HostSegmenter(reference, size=size), HostSegmenter(candidate, size=size)
     shares = [float((first(image) == second(image)).mean()) for image in images]
     pixels = [image.shape[0] * image.shape[1] for image in images]
     return Agreement(float(np.average(shares, weights=pixels)), min(shares), len(images), source, where, size)

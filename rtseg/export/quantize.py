@@ -27,7 +27,7 @@ from rtseg.files import file_hash, make_folder, put_in_place, write_text
 from rtseg.packages.card import write_card
 from rtseg.packages.onnx_file import is_quantised
 from rtseg.packages.spec import METADATA_KEY, ModelSpec, find_package
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 
 __all__ = ["IMAGES", "quantize"]
 
@@ -52,7 +52,7 @@ def quantize(
     path = find_package(model).path
     if (out / "model.onnx").resolve() == path.resolve():
         raise ConfigError(f"{out} is the package to quantise itself: give another --out")
-    segmenter = Segmenter(open_backend("null", model))
+    segmenter = HostSegmenter(open_backend("null", model))
     _check(path, segmenter.spec)
     chosen = open_dataset(data, split, name=dataset)
     count = min(images, len(chosen))
@@ -89,7 +89,7 @@ def _check(path: Path, spec: ModelSpec) -> None:
         raise ModelError(f"{path} is quantised already: quantise the float32 model")
 
 
-def _tensors(segmenter: Segmenter, chosen: Dataset, count: int) -> Iterator[Tensor]:
+def _tensors(segmenter: HostSegmenter, chosen: Dataset, count: int) -> Iterator[Tensor]:
     """Input tensors of `count` images, evenly spaced."""
     for index in np.linspace(0, len(chosen) - 1, count).round().astype(int):
         yield segmenter.preprocess(chosen.read(int(index))[0])[0].copy()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rtseg import registry
 from rtseg.config import RunConfig
 from rtseg.errors import ConfigError
-from rtseg.sinks import sink_kind
+from rtseg.frame import checked_needs
+from rtseg.sinks import Sink, sink_kind
 
-__all__ = ["check_outputs", "outputs_of", "report_path", "sink_options"]
+__all__ = ["check_outputs", "checked_sink", "outputs_of", "report_path", "sink_options"]
 
 
 def outputs_of(config: RunConfig) -> tuple[str, ...]:
@@ -49,3 +51,19 @@ def report_path(report: str | None, outputs: tuple[str, ...]) -> Path | None:
         if kind == "video":
             return Path(target).with_suffix(".report.json")
     return None
+
+
+def checked_sink(sink: Any) -> Sink:
+    """`sink` if it has the members of `rtseg.sinks.Sink`.
+
+    Raises:
+        ConfigError: one of them is missing, or it needs what does not exist.
+    """
+    missing = [name for name in ("needs", "threaded", "write", "__enter__", "__exit__") if not hasattr(sink, name)]
+    if missing:
+        raise ConfigError(
+            f"an output is a string or a sink; {type(sink).__name__} has no {', no '.join(missing)}: see rtseg.Sink"
+        )
+    checked_needs(sink.needs)
+    checked: Sink = sink
+    return checked

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +17,7 @@ from rtseg.pipeline.delivery import Delivery
 from rtseg.segmenter.contract import Painter, Stages
 from rtseg.timing import Recorder, StageClock
 
-__all__ = ["Pipeline", "run"]
+__all__ = ["Pipeline", "results", "run"]
 
 
 @dataclass(slots=True)
@@ -53,15 +55,16 @@ class Pipeline:
         return self.drops
 
 
-def run(pipeline: Pipeline, limit: int | None = None) -> None:
-    """Run until the source ends, `limit` frames are done, or a sink stops it with StopRun.
+def results(pipeline: Pipeline, limit: int | None = None) -> Generator[Result, None, None]:
+    """The loop: a result per frame, until the source ends or `limit` frames are done.
 
-    With a backend depth above 1, that many frames are in flight at once. Errors of any thread are raised here.
+    With a backend depth above 1, that many frames are in flight at once. What the consumer does until it asks for the
+    next result is its `sink` stage; a result at which it leaves or fails counts. Errors of any thread are raised here.
     """
     capture, segmenter, recorder = pipeline.capture, pipeline.segmenter, pipeline.recorder
     backend, in_flight = segmenter.backend, deque[tuple[Frame, frozenset[str], Any, Fit, StageClock]]()
 
-    def finish() -> None:
+    def finish() -> Generator[Result, None, None]:
         frame, wanted, tensor, place, clock = in_flight.popleft()
         scores = backend.collect()
         clock.end("infer")
@@ -75,11 +78,12 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
         with clock("render"):
             overlay, areas = render(pipeline, wanted, frame, labels, scores)
         t_overlay = time.monotonic_ns()
-        result = Result(frame, labels, confidence, overlay, areas, clock.stages, t_overlay, drops)
+        clock.begin("sink")
         try:
-            with clock("sink"):
-                pipeline.delivery.write(result)
+            classes = segmenter.spec.classes
+            yield Result(frame, labels, confidence, overlay, areas, clock.stages, t_overlay, drops, classes)
         finally:  # a frame at which the user quits counts, for the other outputs hold it
+            clock.end("sink")
             recorder.add(frame, clock, t_overlay)
 
     for index, frame in enumerate(capture, start=1):
@@ -91,12 +95,21 @@ def run(pipeline: Pipeline, limit: int | None = None) -> None:
         clock.begin("infer")
         backend.submit(tensor)
         in_flight.append((frame, wanted, tensor, place, clock))
+        del frame, tensor  # the queue alone holds them from here on
         if len(in_flight) == backend.depth:
-            finish()
+            yield from finish()
         if index == limit:
             break
     while in_flight:
-        finish()
+        yield from finish()
+
+
+def run(pipeline: Pipeline, limit: int | None = None) -> None:
+    """Hand every result to the sinks until the source ends, `limit` frames are done, or a sink raises StopRun."""
+    with closing(results(pipeline, limit)) as stream:
+        for result in stream:
+            pipeline.delivery.write(result)
+            del result  # its buffers are free for reuse while the next one is made
 
 
 def render(pipeline: Pipeline, wanted: frozenset[str], frame: Frame, labels: Any, scores: Any) -> tuple[Any, Any]:

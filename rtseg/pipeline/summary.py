@@ -12,10 +12,10 @@ from rtseg.frame import StreamInfo
 from rtseg.packages.spec import find_package
 from rtseg.pipeline.capture import Capture
 from rtseg.pipeline.loop import Pipeline
-from rtseg.report import machine, peak_memory_mb
+from rtseg.report import SCHEMA, machine, peak_memory_mb
 from rtseg.segmenter.contract import FrameQueue
 
-__all__ = ["describe_source", "model_status", "summarise"]
+__all__ = ["describe_source", "model_status", "report_of", "summarise"]
 
 
 def describe_source(info: StreamInfo, capture: Capture) -> str:
@@ -66,7 +66,26 @@ def summarise(pipeline: Pipeline, info: StreamInfo, elapsed: float) -> dict[str,
         "latency": recorder.summary(),
         "areas": areas,
         "input": {**asdict(info), "time_base": str(info.time_base) if info.time_base else None},
-        "network_size": pipeline.segmenter.fit(info.size).network if info.size else None,
+        "network_size": pipeline.segmenter.place(info.size).network if info.size else None,
         "peak_memory_mb": peak_memory_mb(),
         "machine": machine(),
+    }
+
+
+def report_of(
+    config: RunConfig,
+    pipeline: Pipeline,
+    info: StreamInfo,
+    elapsed: float,
+    outcome: str = "done",
+    error: str | None = None,
+) -> dict[str, Any]:
+    """The report (`rtseg.report/1`) of a run that took `elapsed` seconds, or has so far."""
+    return {
+        "schema": SCHEMA,
+        "outcome": outcome,
+        "error": error,
+        "warm_up_s": pipeline.warm_up_s,
+        **summarise(pipeline, info, elapsed),
+        "model": model_status(config, pipeline.segmenter.backend),
     }

@@ -183,7 +183,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
             self._view = view
             self._outputs = Outputs(
                 stages.spec,
-                stages.fit,
+                stages.place,
                 mask_size=values["mask_size"],
                 jpeg_quality=values["jpeg_quality"],
                 navigation=navigation(values, stages.spec.classes),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.drawing.colormap import Inks
 from rtseg.drawing.render import Hud
 from rtseg.drawing.view import View
 from rtseg.frame import Image, Labels
@@ -21,7 +22,7 @@ from rtseg.packages.spec import ModelSpec
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["FrameQueue", "Painter", "Stages"]
+__all__ = ["FrameQueue", "FrameStages", "Painter", "Stages"]
 
 
 class FrameQueue(Protocol):
@@ -38,8 +39,8 @@ class FrameQueue(Protocol):
     def collect(self) -> Any: ...
 
 
-class Stages(Protocol):
-    """`rtseg.segmenter.host.Segmenter` and its twin for GPUs, `rtseg.segmenter.device.DeviceSegmenter`."""
+class FrameStages(Protocol):
+    """What the loop calls for every frame; `stages` are the names of the timing report, `refines` adds `refine`."""
 
     spec: ModelSpec
 
@@ -53,14 +54,7 @@ class Stages(Protocol):
     def refines(self) -> bool: ...
 
     @property
-    def crf(self) -> Crf | None: ...
-
-    @property
     def device_times(self) -> dict[str, int]: ...
-
-    def fit(self, frame_size: tuple[int, int]) -> Fit: ...
-
-    def warm_up(self, frame_size: tuple[int, int]) -> None: ...
 
     def preprocess(self, image: Image, wanted: frozenset[str] | None = None) -> tuple[Any, Fit]: ...
 
@@ -70,9 +64,27 @@ class Stages(Protocol):
         self, scores: Any, place: Fit, *, confidence: bool = False
     ) -> tuple[Labels | None, NDArray[np.uint8] | None]: ...
 
-    def __call__(self, image: Image) -> Labels: ...
-
     def areas(self, labels: Any, scores: Any) -> NDArray[np.float64]: ...
+
+
+class Stages(FrameStages, Protocol):
+    """`rtseg.segmenter.host.HostSegmenter` and its twin for GPUs, `rtseg.segmenter.device.DeviceSegmenter`.
+
+    `on_gpu` says where frames are. `produce` names what is made of frames from now on, and how it is drawn.
+    """
+
+    on_gpu: bool
+
+    @property
+    def crf(self) -> Crf | None: ...
+
+    def place(self, frame_size: tuple[int, int]) -> Fit: ...
+
+    def warm_up(self, frame_size: tuple[int, int]) -> None: ...
+
+    def produce(self, needs: frozenset[str], view: View, inks: Inks, held: int = 0) -> None: ...
+
+    def __call__(self, image: Image) -> Labels: ...
 
     def __enter__(self) -> Self: ...
 

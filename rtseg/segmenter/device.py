@@ -15,7 +15,7 @@ from rtseg.backends._shared import InFlight
 from rtseg.drawing.colormap import Inks
 from rtseg.drawing.view import View
 from rtseg.errors import BackendError
-from rtseg.frame import Image, Labels
+from rtseg.frame import UNLABELLED, Image, Labels
 from rtseg.geometry import Fit, FitMode
 from rtseg.gpu.network import Finished, Lanes
 from rtseg.kernels.checks import check_allowed
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HELD", "DeviceSegmenter"]
 
-UNLABELLED = 255
 KEPT_TRACKS = 4
 """Sizes and views of frames whose buffers and graphs are kept, for sources that mix them."""
 HELD = 2
@@ -84,6 +83,7 @@ class DeviceSegmenter:
     ModelError, BackendError.
     """
 
+    on_gpu = True
     refines = False
     crf = None
     stages = STAGES + GPU_STAGES
@@ -112,17 +112,17 @@ class DeviceSegmenter:
         self.device_times: dict[str, int] = {}
         """Nanoseconds on the GPU of the frame labelled last, by `rtseg.segmenter.recorded.GPU_STAGES`."""
 
-    def produce(self, needs: frozenset[str], view: View, inks: Inks, held: int = HELD) -> None:
+    def produce(self, needs: frozenset[str], view: View, inks: Inks, held: int = 0) -> None:
         """Make what sinks need from the next frame on (only labels before), drawn with `inks` as `view` says.
 
-        `held` is how many results sinks may hold at once; of more, copies are made.
+        `held` is how many results may wait in queues besides the HELD that sinks work on; of more, copies are made.
         """
         if self.spec.output_kind == "labels":
             needs -= {"confidence"}  # which a label map does not have
-        self._needs, self._view, self._held, self.backend.inks = needs, view, held, inks
+        self._needs, self._view, self._held, self.backend.inks = needs, view, HELD + held, inks
         self._keep(0)
 
-    def fit(self, frame_size: tuple[int, int]) -> Fit:
+    def place(self, frame_size: tuple[int, int]) -> Fit:
         """Where a frame of (height, width) lies in the network's input."""
         return self._placement.fit(frame_size)
 
@@ -139,7 +139,7 @@ class DeviceSegmenter:
         Errors: BackendError when as many frames are in flight as the backend is deep.
         """
         self.backend.check_room()
-        place = self.fit((image.shape[0], image.shape[1]))
+        place = self.place((image.shape[0], image.shape[1]))
         track = self._track_for(place, self._needs if wanted is None else self._needs & wanted)
         slot = track.take()
         pinned = slot.work.frame

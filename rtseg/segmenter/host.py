@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from rtseg.backends import Backend
 from rtseg.buffers import Pool
+from rtseg.drawing.colormap import Inks
+from rtseg.drawing.view import View
 from rtseg.errors import ModelError
 from rtseg.frame import Image, Labels
 from rtseg.geometry import Fit, FitMode
@@ -23,10 +25,10 @@ from rtseg.timing import REFINED, STAGES
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Segmenter"]
+__all__ = ["HostSegmenter"]
 
 
-class Segmenter:
+class HostSegmenter:
     """Labels images: `preprocess`, `submit` and `collect` of the backend, `refine`, `labels`; calling it does them all.
 
     The network's size follows the frame's aspect ratio at the spec's short side unless `size` (height, width) or the
@@ -34,6 +36,8 @@ class Segmenter:
     win. `refine` is "none", "crf", "crf:radius=3,…" or a `Crf`. Used by one thread. Errors: ModelError for a size the
     network cannot take, an unknown class name, or scores that cannot be refined; ConfigError for the text of `refine`.
     """
+
+    on_gpu = False
 
     def __init__(
         self,
@@ -66,13 +70,16 @@ class Segmenter:
                 self._crf = partial(kernels.crf, solve=solver(backend.device))
         self._allowed = allowed_classes(spec, ignore)
 
-    def fit(self, frame_size: tuple[int, int]) -> Fit:
+    def place(self, frame_size: tuple[int, int]) -> Fit:
         """Where a frame of (height, width) lies in the network's input."""
         return self._placement.fit(frame_size)
 
+    def produce(self, needs: frozenset[str], view: View, inks: Inks, held: int = 0) -> None:
+        """Nothing to prepare: on the host every result is made by the call that returns it."""
+
     def warm_up(self, frame_size: tuple[int, int]) -> None:
         """Compile the network and run it and the kernels once for frames of (height, width)."""
-        self.backend.prepare(self.fit(frame_size).network)
+        self.backend.prepare(self.place(frame_size).network)
         self(np.zeros((*frame_size, 3), np.uint8))
 
     def preprocess(self, image: Image, wanted: frozenset[str] | None = None) -> tuple[NDArray[Any], Fit]:
@@ -80,7 +87,7 @@ class Segmenter:
 
         What is `wanted` of the frame is decided by the calls that make it; on a GPU it is decided here.
         """
-        place = self.fit(image.shape[:2])
+        place = self.place(image.shape[:2])
         height, width = place.network
         shape = (1, 3, height, width) if self.spec.layout == "NCHW" else (1, height, width, 3)
         tensor = self._tensors.take(shape, self.spec.dtype)

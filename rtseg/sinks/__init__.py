@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rtseg import registry
 from rtseg.errors import ConfigError, nearest
-from rtseg.frame import Result, StreamInfo
+from rtseg.frame import NEEDS, Result, StreamInfo
 from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NEEDS", "Sink", "open_sink", "sink_kind"]
 
-NEEDS = frozenset({"overlay", "labels", "confidence", "areas", "image"})
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtseg.drawing.colormap import UNLABELLED, Inks
+from rtseg.drawing.colormap import Inks
 from rtseg.drawing.palette import resolve_palette
 from rtseg.drawing.view import View
-from rtseg.frame import Frame, Image, Result, StreamInfo
+from rtseg.frame import UNLABELLED, Frame, Image, Result, StreamInfo
 from rtseg.packages.spec import ModelSpec
 from rtseg.sinks._encoding import check_quality
 from rtseg.sinks._rerun_places import Place, place_of

@@ -6,9 +6,12 @@ import dataclasses
 import time
 from collections.abc import Generator, Iterator
 
+from rtseg.errors import SourceError
 from rtseg.frame import Frame
 
 __all__ = ["Ahead"]
+
+NOT_OPEN = "this source is not open: use it as `with rtseg.open_source(…) as source`, or loop over rtseg.stream(…)"
 
 
 class Ahead:
@@ -21,15 +24,19 @@ class Ahead:
     def __init__(self, frames: Generator[Frame, None, None], *, restamp: bool = False) -> None:
         self._frames, self._restamp = frames, restamp
         self._first: Frame | None = None
+        self._started = False
 
     def start(self) -> bool:
         """Make the first frame; whether there is one."""
+        self._started = True
         self._first = next(self._frames, None)
         return self._first is not None
 
     def __iter__(self) -> Iterator[Frame]:
         first, self._first = self._first, None
         if first is None:
+            if not self._started:
+                raise SourceError(NOT_OPEN)
             return
         yield dataclasses.replace(first, t_capture=time.monotonic_ns()) if self._restamp else first
         del first  # the consumer alone holds it from here on

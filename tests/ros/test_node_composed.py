@@ -9,7 +9,7 @@ import pytest
 
 from rtseg.backends.null import NullBackend
 from rtseg.packages.spec import ModelSpec, find_package
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from tests.messages.pictures import digest
 from tests.ros.composed import FRAMES, SIZE
 from tests.ros.processes import Domain
@@ -22,7 +22,7 @@ def test_pictures_are_handed_over_within_a_process(domain: Domain) -> None:
     assert process.wait() == 0, process.written()
     spec = find_package("unet-fast0-camvid").spec
     assert isinstance(spec, ModelSpec)
-    with Segmenter(NullBackend(spec=spec)) as segmenter:
+    with HostSegmenter(NullBackend(spec=spec)) as segmenter:
         expected = digest(segmenter(np.zeros((*SIZE, 3), np.uint8)))
     assert len(masks) == FRAMES
     assert {(each["frame_id"], *each["size"], each["sha256"]) for each in masks} == {("mounted", *SIZE, expected)}

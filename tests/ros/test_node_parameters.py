@@ -15,7 +15,7 @@ from rtseg.messages import records as messages
 from rtseg.messages.images import picture
 from rtseg.packages.spec import ModelSpec, find_package
 from rtseg.ros.parameters import PARAMETERS
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from tests.ros.processes import Domain
 from tests.ros.segmenting import NODE, Talk, frame_message, start_node
 
@@ -47,7 +47,7 @@ def value(talk: Talk, name: str) -> Any:
 def drawn(**view: Any) -> np.ndarray:
     """What rtseg draws of PICTURE."""
     image = picture(messages.decode(messages.IMAGE, PICTURE))
-    with Segmenter(NullBackend(spec=SPEC)) as segmenter:
+    with HostSegmenter(NullBackend(spec=SPEC)) as segmenter:
         return Renderer(SPEC, resolve_palette(None, SPEC), View(**view)).draw(image, segmenter(image))
 
 

@@ -12,7 +12,7 @@ from rtseg.frame import Header
 from rtseg.messages import records as messages
 from rtseg.messages.encodings import ENCODINGS
 from rtseg.messages.images import compressed_bytes, compressed_picture
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from tests.messages.pictures import image_message, pixels
 from tests.ros.processes import Domain
 from tests.ros.segmenting import (
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.ros
 
 
 @pytest.fixture(scope="module")
-def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Segmenter]:
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostSegmenter]:
     with toy_segmenter(toy_model(tmp_path_factory.mktemp("model"))) as made:
         yield made
 
@@ -58,7 +58,7 @@ def small(talk: Talk) -> Talk:
 
 
 @pytest.mark.parametrize("encoding", list(ENCODINGS))
-def test_every_encoding_gives_the_labels_of_its_picture(talk: Talk, segmenter: Segmenter, encoding: str) -> None:
+def test_every_encoding_gives_the_labels_of_its_picture(talk: Talk, segmenter: HostSegmenter, encoding: str) -> None:
     index = 100 + list(ENCODINGS).index(encoding)
     padded = image_message(pixels(index, 32, 48, encoding, 6), 32, 48, encoding, index, "front")
     mask = talk.answers(padded)
@@ -69,7 +69,7 @@ def test_every_encoding_gives_the_labels_of_its_picture(talk: Talk, segmenter: S
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png"])
-def test_compressed_pictures(small: Talk, segmenter: Segmenter, name: str) -> None:
+def test_compressed_pictures(small: Talk, segmenter: HostSegmenter, name: str) -> None:
     image = cv2.resize(pixels(5, 4, 6).reshape(4, 6, 3), (48, 32), interpolation=cv2.INTER_CUBIC)
     header = Header("", 77_000_000_123, "left", 0)
     data = compressed_bytes(image, header, format=name)  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def test_compressed_pictures(small: Talk, segmenter: Segmenter, name: str) -> No
     np.testing.assert_array_equal(labels_of(mask), segmenter(decoded))
 
 
-def test_size_and_encoding_may_change_with_every_picture(talk: Talk, segmenter: Segmenter) -> None:
+def test_size_and_encoding_may_change_with_every_picture(talk: Talk, segmenter: HostSegmenter) -> None:
     for index, (size, encoding) in enumerate(
         [
             ((32, 48), "bgr8"),

@@ -12,7 +12,7 @@ import pytest
 from rtseg.backends.null import NullBackend
 from rtseg.messages import records as messages
 from rtseg.packages.spec import ModelSpec, find_package
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from rtseg.sources.synthetic import SyntheticSource
 from tests.ros.processes import Domain
 from tests.ros.segmenting import (
@@ -76,7 +76,7 @@ def test_a_clip_becomes_topics(domain: Domain) -> None:
     talk.listen("overlay")
     mask = talk.next("mask", messages.IMAGE, 2)
     image, _ = SyntheticSource("drive", size=(48, 64), rate=20).render(0)
-    with Segmenter(NullBackend(spec=SPEC), short_side=64) as segmenter:
+    with HostSegmenter(NullBackend(spec=SPEC), short_side=64) as segmenter:
         np.testing.assert_array_equal(labels_of(mask), segmenter(image))
     assert mask.header.frame_id == "camera"
     records = talk.came("mask", 5)

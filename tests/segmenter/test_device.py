@@ -21,7 +21,7 @@ from rtseg.drawing.render import Hud, Renderer  # noqa: E402
 from rtseg.drawing.view import View  # noqa: E402
 from rtseg.errors import BackendError, ModelError  # noqa: E402
 from rtseg.segmenter.device import KEPT_TRACKS, DeviceSegmenter  # noqa: E402
-from rtseg.segmenter.host import Segmenter  # noqa: E402
+from rtseg.segmenter.host import HostSegmenter  # noqa: E402
 from rtseg.segmenter.recorded import GPU_STAGES  # noqa: E402
 from tests.segmenter import lanes  # noqa: E402
 from tests.segmenter.lanes import CLASSES, SPEC, BlockBackend, BlockLane  # noqa: E402
@@ -43,14 +43,14 @@ def images(count: int, size: tuple[int, int] = SIZE) -> list[NDArray[np.uint8]]:
 
 
 class Both:
-    """The same network behind a DeviceSegmenter and behind a Segmenter."""
+    """The same network behind a DeviceSegmenter and behind a HostSegmenter."""
 
     def __init__(self, view: View, needs: frozenset[str] = ALL, *, depth: int = 1, held: int = 2, **options: Any):
         types = {key: options.pop(key) for key in ("type_in", "type_out") if key in options}
         self.backend = BlockBackend(depth, **types)
         self.view, self.needs, palette = view, needs, resolve_palette(None, SPEC)
         self.device = DeviceSegmenter(self.backend, self.backend, **options)
-        self.host = Segmenter(NullBackend(None, SPEC, answer=self.backend.answer), **options)
+        self.host = HostSegmenter(NullBackend(None, SPEC, answer=self.backend.answer), **options)
         self.painter, self.renderer = Renderer(SPEC, palette, view), Renderer(SPEC, palette, view)
         self.twin = DeviceRenderer(self.painter)
         self.device.produce(needs, view, self.painter.inks, held)
@@ -66,7 +66,7 @@ class Both:
 
     def finish(self, image: NDArray[np.uint8]) -> dict[str, Any]:
         scores = self.device.backend.collect()
-        place = self.device.fit((image.shape[0], image.shape[1]))
+        place = self.device.place((image.shape[0], image.shape[1]))
         labels, confidence = self.device.labels(scores, place, confidence=True)
         found: dict[str, Any] = {"labels": labels, "confidence": confidence}
         if "areas" in self.needs:
@@ -285,7 +285,7 @@ def test_the_gpu_times_of_a_frame_are_told() -> None:
 def test_called_with_an_image_it_labels_it() -> None:
     with BlockBackend() as backend, DeviceSegmenter(backend, backend) as segmenter:
         image = images(1)[0]
-        expected = Segmenter(NullBackend(None, SPEC, answer=backend.answer))(image)
+        expected = HostSegmenter(NullBackend(None, SPEC, answer=backend.answer))(image)
         np.testing.assert_array_equal(segmenter(image), expected)
         segmenter.produce(frozenset({"areas"}), View(), Inks(resolve_palette(None, SPEC), View()))
         with pytest.raises(BackendError, match="told to make no labels"):
@@ -312,7 +312,7 @@ def test_label_maps_of_a_network(dtype: Any, monkeypatch: pytest.MonkeyPatch) ->
         segmenter.backend.submit(tensor)
         found = segmenter.backend.collect()
         labels, confidence = segmenter.labels(found, place, confidence=True)
-        expected = Segmenter(NullBackend(None, spec, answer=given.astype(np.uint8)))(image)
+        expected = HostSegmenter(NullBackend(None, spec, answer=given.astype(np.uint8)))(image)
         assert labels is not None and confidence is None  # there is none, as on the host
         np.testing.assert_array_equal(labels, expected)
         np.testing.assert_array_equal(found.outputs["overlay"], renderer.draw(image, expected))

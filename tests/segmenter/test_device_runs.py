@@ -16,11 +16,9 @@ gpu.skip_without()
 
 from rtseg.backends.null import NullBackend  # noqa: E402
 from rtseg.config import RunConfig  # noqa: E402
-from rtseg.errors import BackendError  # noqa: E402
-from rtseg.gpu.arrays import DeviceArray, device_array  # noqa: E402
 from rtseg.pipeline import opening as runner  # noqa: E402
 from rtseg.pipeline.opening import run_config  # noqa: E402
-from rtseg.segmenter.host import Segmenter  # noqa: E402
+from rtseg.segmenter.host import HostSegmenter  # noqa: E402
 from rtseg.segmenter.recorded import GPU_STAGES  # noqa: E402
 from rtseg.timing import STAGES  # noqa: E402
 from tests.segmenter.lanes import SPEC, BlockBackend  # noqa: E402
@@ -97,36 +95,5 @@ def test_frames_on_the_host_open_no_gpu(caplog: pytest.LogCaptureFixture) -> Non
     backend = Elsewhere(None, replace(SPEC, output_layout="NHWC"))
     backend.device = "cuda:0"
     with runner.make_segmenter(RunConfig(input="synthetic:drive"), backend) as segmenter:
-        assert isinstance(segmenter, Segmenter)
+        assert isinstance(segmenter, HostSegmenter)
     assert "frames go through the host, only the network runs on cuda:0: blocks puts its classes last" in caplog.text
-
-
-def test_arrays_are_handed_over_without_a_copy() -> None:
-    with BlockBackend() as backend:
-        memory = backend.gpu.upload(np.arange(24, dtype=np.float32))
-        array = DeviceArray(memory.address, (4, 6), np.float32, memory)
-        told = array.__cuda_array_interface__
-        assert (told["data"], told["shape"], told["typestr"]) == ((memory.address, False), (4, 6), "<f4")
-        again = device_array(array)
-        assert (again.address, again.shape, again.dtype, again.owner) == (memory.address, (4, 6), np.float32, array)
-        back = np.empty(24, np.float32)
-        backend.gpu.download(memory, back)
-        np.testing.assert_array_equal(back, np.arange(24))
-    with pytest.raises(BackendError, match="ndarray is not an array on the GPU: move it there first"):
-        device_array(back)
-
-
-def test_torch_shares_the_memory() -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("needs torch with CUDA")
-    with BlockBackend() as backend:
-        memory = backend.gpu.upload(np.arange(24, dtype=np.float32))
-        tensor = torch.as_tensor(DeviceArray(memory.address, (4, 6), np.float32, memory), device="cuda")
-        assert tensor.data_ptr() == memory.address
-        tensor += 1
-        torch.cuda.synchronize()
-        assert device_array(tensor).address == memory.address
-        back = np.empty(24, np.float32)
-        backend.gpu.download(memory, back)
-        np.testing.assert_array_equal(back, np.arange(24) + 1)

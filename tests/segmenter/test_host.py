@@ -9,7 +9,7 @@ from rtseg.backends.null import NULL_SPEC, NullBackend
 from rtseg.errors import ModelError
 from rtseg.geometry import Fit
 from rtseg.packages.spec import ModelSpec
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from tests.kernels.reference import check_labels, upsampled
 
 SPEC = ModelSpec(name="toy", classes=("road", "car", "sky", "tree", "pole"), short_side=64, multiple=8, output_stride=8)
@@ -30,32 +30,32 @@ def image(height: int, width: int) -> np.ndarray:
 def test_labels_are_the_argmax_of_the_upsampled_scores_of_the_frames_rectangle(
     frame: tuple[int, int], mode: str
 ) -> None:
-    segmenter = Segmenter(NullBackend(spec=SPEC, answer=noise), mode=mode)  # type: ignore[arg-type]
+    segmenter = HostSegmenter(NullBackend(spec=SPEC, answer=noise), mode=mode)  # type: ignore[arg-type]
     labels = segmenter(image(*frame))
-    place = segmenter.fit(frame)
+    place = segmenter.place(frame)
     scores, inside = upsampled(noise(np.empty((1, 3, *place.network))), frame, place)
     check_labels(labels, scores, inside)
 
 
 def test_the_network_follows_the_frame_and_nothing_is_stretched() -> None:
-    segmenter = Segmenter(NullBackend(spec=SPEC))
-    place = segmenter.fit((1080, 1920))
+    segmenter = HostSegmenter(NullBackend(spec=SPEC))
+    place = segmenter.place((1080, 1920))
     assert place.network == (64, 120)
     assert place == Fit((1080, 1920), (64, 120), 0, 3, 64, 114)
-    assert segmenter.fit((1920, 1080)).network == (120, 64)
-    assert Segmenter(NullBackend(spec=SPEC), short_side=100).fit((100, 100)).network == (96, 96)
+    assert segmenter.place((1920, 1080)).network == (120, 64)
+    assert HostSegmenter(NullBackend(spec=SPEC), short_side=100).place((100, 100)).network == (96, 96)
 
 
 def test_sizes_that_do_not_suit_the_model_name_the_nearest_one() -> None:
     with pytest.raises(ModelError, match="multiples of 8; the nearest is 96x200"):
-        Segmenter(NullBackend(spec=SPEC), size=(99, 199))
+        HostSegmenter(NullBackend(spec=SPEC), size=(99, 199))
     with pytest.raises(ModelError, match="fixed input size 64x128, not 64x64"):
-        Segmenter(NullBackend(spec=ModelSpec(name="f", classes=("a", "b"), size=(64, 128))), size=(64, 64))
+        HostSegmenter(NullBackend(spec=ModelSpec(name="f", classes=("a", "b"), size=(64, 128))), size=(64, 64))
 
 
 def test_an_ignored_class_cannot_win_and_the_runner_up_does() -> None:
     backend = NullBackend(spec=SPEC, answer=noise)
-    labels = Segmenter(backend, ignore=["Car", "tree"])(image(64, 64))
+    labels = HostSegmenter(backend, ignore=["Car", "tree"])(image(64, 64))
     assert set(np.unique(labels)) == {0, 2, 4}
     scores, inside = upsampled(noise(np.empty((1, 3, 64, 64))), (64, 64))
     scores[[1, 3]] = -1e9
@@ -71,11 +71,11 @@ def test_an_ignored_class_cannot_win_and_the_runner_up_does() -> None:
 )
 def test_wrong_classes_to_ignore(ignore: list[str], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        Segmenter(NullBackend(spec=SPEC), ignore=ignore)
+        HostSegmenter(NullBackend(spec=SPEC), ignore=ignore)
 
 
 def test_confidence_is_the_winners_softmax() -> None:
-    segmenter = Segmenter(NullBackend(spec=SPEC, answer=noise))
+    segmenter = HostSegmenter(NullBackend(spec=SPEC, answer=noise))
     tensor, place = segmenter.preprocess(image(64, 64))
     labels, confidence = segmenter.labels(noise(tensor), place, confidence=True)
     scores, _ = upsampled(noise(tensor), (64, 64))
@@ -86,7 +86,7 @@ def test_confidence_is_the_winners_softmax() -> None:
 
 
 def test_sizes_may_change_from_image_to_image() -> None:
-    segmenter = Segmenter(NullBackend(spec=NULL_SPEC))
+    segmenter = HostSegmenter(NullBackend(spec=NULL_SPEC))
     for size in [(40, 60), (60, 40), (31, 97), (40, 60)]:
         labels = segmenter(image(*size))
         assert labels.shape == size
@@ -95,7 +95,7 @@ def test_sizes_may_change_from_image_to_image() -> None:
 
 
 def test_results_that_are_kept_are_not_overwritten() -> None:
-    segmenter = Segmenter(NullBackend(spec=SPEC, answer=noise))
+    segmenter = HostSegmenter(NullBackend(spec=SPEC, answer=noise))
     first = segmenter(image(64, 64))
     copy = first.copy()
     second = segmenter(image(72, 64))

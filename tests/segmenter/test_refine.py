@@ -17,7 +17,7 @@ from rtseg.kernels import cpu
 from rtseg.kernels.crf_settings import Crf, Solve, parse_refine
 from rtseg.kernels.mean_field import run
 from rtseg.packages.spec import ModelSpec
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from tests.training.camvid import write_camvid
 
 SPEC = ModelSpec(name="toy", classes=("left", "right"), short_side=64, multiple=8, output_stride=8)
@@ -70,10 +70,10 @@ def test_a_backend_on_a_gpu_is_refined_there(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("rtseg.kernels.crf_torch.solver", solver)
     backend = NullBackend(spec=SPEC)
-    on_cpu = Segmenter(backend, refine=PULL)(halves((64, 128), 70))
+    on_cpu = HostSegmenter(backend, refine=PULL)(halves((64, 128), 70))
     assert asked == []
     backend.device = "cuda:1"
-    on_gpu = Segmenter(backend, refine=PULL)(halves((64, 128), 70))
+    on_gpu = HostSegmenter(backend, refine=PULL)(halves((64, 128), 70))
     assert asked == ["cuda:1"]
     np.testing.assert_array_equal(on_gpu, on_cpu)
 
@@ -88,17 +88,17 @@ def halves(frame: tuple[int, int], edge: int) -> np.ndarray:
 def test_a_segmenters_boundary_follows_the_frames_edge_through_the_letterbox(frame: tuple[int, int]) -> None:
     def answer(tensor: np.ndarray) -> np.ndarray:
         """The edge two cells too far right, wherever the frame lies in the tensor."""
-        place = segmenter.fit(frame)
+        place = segmenter.place(frame)
         cells = np.arange(tensor.shape[3] // 8) * 8 + 4
         edge = place.left + place.width // 2 + 16
         row = (cells >= edge).astype(np.uint8)
         return one_hot(np.broadcast_to(row, (tensor.shape[2] // 8, row.size)), 2) / 16
 
-    segmenter = Segmenter(NullBackend(spec=SPEC, answer=answer), size=(64, 128), refine=PULL)
+    segmenter = HostSegmenter(NullBackend(spec=SPEC, answer=answer), size=(64, 128), refine=PULL)
     image = halves(frame, frame[1] // 2)
     labels = segmenter(image)
-    plain = Segmenter(NullBackend(spec=SPEC, answer=answer), size=(64, 128))(image)
-    scale = segmenter.fit(frame).width / frame[1]
+    plain = HostSegmenter(NullBackend(spec=SPEC, answer=answer), size=(64, 128))(image)
+    scale = segmenter.place(frame).width / frame[1]
     edges = (labels == 0).sum(1)
     assert np.abs(edges - frame[1] / 2).max() <= 5 / scale
     assert (plain == 0).sum(1).min() > frame[1] / 2 + 10 / scale
@@ -108,7 +108,9 @@ def test_refining_takes_the_letterboxed_cells_of_the_same_picture() -> None:
     rng = np.random.default_rng(6)
     image = rng.integers(0, 255, (50, 128, 3), np.uint8)
     scores = rng.normal(0, 2, (2, 8, 16)).astype(np.float32)
-    segmenter = Segmenter(NullBackend(spec=SPEC, answer=scores), size=(64, 128), refine="crf:theta_beta=40,upsample=2")
+    segmenter = HostSegmenter(
+        NullBackend(spec=SPEC, answer=scores), size=(64, 128), refine="crf:theta_beta=40,upsample=2"
+    )
     tensor, place = segmenter.preprocess(image)
     picture = cpu.average(tensor, SPEC, place, (16, 32))
     expected = cpu.crf(scores, picture, Crf(theta_beta=40.0, upsample=2), fit=place)
@@ -123,16 +125,16 @@ def test_probabilities_are_refined_and_a_label_map_is_refused() -> None:
     shares = np.exp(scores) / np.exp(scores).sum(0)
     spec = ModelSpec(name="p", classes=SPEC.classes, multiple=8, short_side=64, output_kind="probabilities")
     image = rng.integers(0, 255, (64, 64, 3), np.uint8)
-    logits = Segmenter(NullBackend(spec=SPEC, answer=scores), refine="crf")(image)
-    np.testing.assert_array_equal(Segmenter(NullBackend(spec=spec, answer=shares), refine="crf")(image), logits)
+    logits = HostSegmenter(NullBackend(spec=SPEC, answer=scores), refine="crf")(image)
+    np.testing.assert_array_equal(HostSegmenter(NullBackend(spec=spec, answer=shares), refine="crf")(image), logits)
     assert set(np.unique(logits)) == {0, 1}
     ids = ModelSpec(name="ids", classes=SPEC.classes, output_kind="labels")
     with pytest.raises(ModelError, match="model ids returns a label map, which has no scores to refine: drop --refine"):
-        Segmenter(NullBackend(spec=ids), refine="crf")
+        HostSegmenter(NullBackend(spec=ids), refine="crf")
 
 
 def test_none_leaves_the_scores_alone() -> None:
-    segmenter = Segmenter(NullBackend(spec=SPEC))
+    segmenter = HostSegmenter(NullBackend(spec=SPEC))
     scores = np.zeros((2, 8, 8), np.float32)
     tensor, place = segmenter.preprocess(np.zeros((64, 64, 3), np.uint8))
     assert not segmenter.refines

@@ -91,7 +91,7 @@ def measured(
         painter.warm_up(options.frame)
         loop.frames(segmenter, painter, needs, images, WARM, SECONDS)
         done = loop.frames(segmenter, painter, needs, images, min(options.frames, FRAMES), SECONDS)
-        place = segmenter.fit(options.frame)
+        place = segmenter.place(options.frame)
     latency, stages = done.summary["capture_to_overlay_ms"], done.summary["stages_ms"]
     gpu_ms = {name: stages[f"gpu-{name}"]["p50"] for name in ("upload", "preprocess", "infer", "labels", "download")}
     own = gpu_ms["preprocess"] + gpu_ms["labels"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rtseg.backends import open_backend
 from rtseg.errors import RtsegError
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 from rtseg.sources.synthetic import SyntheticSource
 
 __all__ = ["drive", "model_logits", "noise", "nv12", "to_grid"]
@@ -45,7 +45,7 @@ def model_logits(model: str, image: NDArray[np.uint8]) -> tuple[NDArray[np.float
     for name in CPU_BACKENDS:
         try:
             with open_backend(name, model) as backend:
-                segmenter = Segmenter(backend)
+                segmenter = HostSegmenter(backend)
                 backend.submit(segmenter.preprocess(image)[0])
                 return np.array(backend.collect(), np.float32), f"{model} by {name} on synthetic:drive"
         except RtsegError as exc:

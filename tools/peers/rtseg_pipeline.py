@@ -19,7 +19,7 @@ from rtseg.frame import Frame, Result, StreamInfo
 from rtseg.pipeline.capture import Capture
 from rtseg.pipeline.delivery import Delivery
 from rtseg.pipeline.loop import Pipeline, run
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 
 PACKAGES = ("rtseg", "openvino", "numba", "numpy", "opencv-python")
 
@@ -110,7 +110,7 @@ class RtsegPipeline:
         self.job = job
         self.backend = open_backend("openvino", str(job.model), precision=precision, threads=job.threads, depth=depth)
         mode: Any = fit
-        self.segmenter = Segmenter(self.backend, size=job.network, mode=mode, antialias=antialias)
+        self.segmenter = HostSegmenter(self.backend, size=job.network, mode=mode, antialias=antialias)
         self.segmenter.warm_up(job.frame)
         self.precision = self.backend.precision
         self.stages_ms: dict[str, float] = {}

@@ -19,7 +19,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from rtseg.backends import open_backend
-from rtseg.segmenter.host import Segmenter
+from rtseg.segmenter.host import HostSegmenter
 
 Labels = np.ndarray
 
@@ -65,7 +65,7 @@ def mask_message(image: Image, labels: Labels, fill: Callable[[Image, Labels], N
 class TutorialNode(Node):
     """Subscribes to pictures, publishes masks."""
 
-    def __init__(self, name: str, topic: str, segmenter: Segmenter, fill: Callable[[Image, Labels], None]) -> None:
+    def __init__(self, name: str, topic: str, segmenter: HostSegmenter, fill: Callable[[Image, Labels], None]) -> None:
         super().__init__(name)
         self.segmenter, self.fill = segmenter, fill
         self.publisher = self.create_publisher(Image, "~/mask", 10)
@@ -88,7 +88,7 @@ def main() -> int:
     args = parser.parse_args()
     height, width = map(int, args.warm_up_size.split("x"))
     with open_backend(args.backend, args.model) as backend:
-        segmenter = Segmenter(backend, short_side=args.short_side)
+        segmenter = HostSegmenter(backend, short_side=args.short_side)
         segmenter.warm_up((height, width))
         rclpy.init()
         node = TutorialNode(args.name, args.image, segmenter, FILLS[args.fill])
