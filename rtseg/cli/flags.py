@@ -168,7 +168,7 @@ def add_drawing_flags(parser: argparse.ArgumentParser) -> None:
     drawing.add_argument("--visualize", type=names, metavar="VIEW[,VIEW]", help="overlay, mask, split, contour")
     drawing.add_argument("--alpha", type=float, metavar="X", help="opacity from 0 to 1 (default 0.5)")
     drawing.add_argument(
-        "--palette", metavar="NAME", help="camvid, cityscapes, voc, ade20k, coco-stuff, or a colors.txt"
+        "--palette", metavar="NAME", help="street, camvid, cityscapes, voc, ade20k, coco-stuff, or a colors.txt"
     )
     drawing.add_argument("--hide-class", type=names, metavar="NAME[,NAME]", help="labelled but drawn transparent")
     drawing.add_argument(

@@ -13,6 +13,12 @@ from rtseg.frame import UNLABELLED
 
 __all__ = ["Ink", "Inks", "line_thickness", "mask_colors"]
 
+LIGHT = 150.0
+"""Luminance from 0 to 255 that the light part of an outline has at least."""
+DARK = (16, 16, 16)
+WIDEST = 8
+"""Pixels of a whole outline at most: what CUDA draws in one launch with the labels (`plans.FUSED_THICKNESS`)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ink:
@@ -25,7 +31,9 @@ class Ink:
 class Inks:
     """The inks of a palette's overlay, mask and contours; `refresh` follows changes of the view's alpha and classes.
 
-    `version` counts those changes. Hidden classes and unlabelled pixels (255) are transparent, in a mask black.
+    An outline is `lines`, in each class's colour made light where it is not, with a dark `core` between: something of
+    it is seen on every background. `version` counts the changes. Hidden classes and unlabelled pixels (255) are
+    transparent, in a mask black.
     """
 
     def __init__(self, palette: Palette, view: View) -> None:
@@ -35,7 +43,7 @@ class Inks:
         self.refresh()
 
     def refresh(self) -> None:
-        """Make `overlay`, `mask` and `lines` what the view says now."""
+        """Make `overlay`, `mask`, `lines` and `core` what the view says now."""
         palette, view = self._palette, self._view
         key = (view.alpha, view.hidden)
         if key == self._drawn:
@@ -46,7 +54,8 @@ class Inks:
         lines = np.where(own == 0, 0, 255).astype(np.uint8)
         unseen = [*view.hidden, UNLABELLED]
         alpha[unseen] = lines[unseen] = 0
-        self.overlay, self.lines = Ink(palette.colors, alpha), Ink(palette.colors, lines)
+        self.overlay, self.lines = Ink(palette.colors, alpha), Ink(_light(palette.colors), lines)
+        self.core = Ink(np.full((256, 3), DARK, np.uint8), lines)
         self.mask = Ink(mask_colors(palette, view), np.full(256, 255, np.uint8))
         self._drawn = key
         self.version += 1
@@ -59,6 +68,19 @@ def mask_colors(palette: Palette, view: View) -> NDArray[np.uint8]:
     return colors
 
 
-def line_thickness(size: tuple[int, int]) -> int:
-    """The thickness in pixels of contours on a frame of (height, width)."""
-    return max(2, round(min(size) / 360))
+def line_thickness(size: tuple[int, int]) -> tuple[int, int]:
+    """The thickness in pixels of the whole outline and of its core, on a frame of (height, width).
+
+    Both are even or both odd, which puts the core in the middle.
+    """
+    core = min(max(2, round(min(size) / 360)), WIDEST - 2)
+    side = 1 if min(size) < 540 or core > WIDEST - 4 else 2
+    return core + 2 * side, core
+
+
+def _light(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """BGR colours (n, 3), mixed with as much white as takes their luminance to LIGHT."""
+    luminance = colors @ np.array([0.0722, 0.7152, 0.2126])
+    white = np.maximum(0, LIGHT - luminance) / np.maximum(1, 255 - luminance)
+    light: NDArray[np.uint8] = np.rint(colors + white[:, None] * (255.0 - colors)).astype(np.uint8)
+    return light

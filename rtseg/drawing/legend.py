@@ -45,6 +45,11 @@ def place(canvas: Image, box: Image | None, bottom: bool) -> None:
     canvas[top : top + height, margin : margin + width] = box
 
 
+def _line(px: int) -> int:
+    """The height of a row of text of font size `px`."""
+    return round(1.4 * px)
+
+
 class TextBoxes:
     """Draws items into boxes, each drawn once and kept. Used by one thread."""
 
@@ -76,6 +81,22 @@ class TextBoxes:
                 used = -(px // 2)
             rows[-1].append(patch)
             used += px // 2 + patch.shape[1]
+        return rows
+
+    def height(self, rows: int, px: int) -> int:
+        """The height of a box with that many rows."""
+        return _line(px) * rows + 2 * (px // 4)
+
+    def needed(self, items: Sequence[Item], px: int, width: int) -> int | None:
+        """How many rows `items` take in a box of that width; None where one would have to be shortened."""
+        room, used, rows = width - px, 0, 0
+        for item in items:
+            wide = self._patch(item, px).shape[1]
+            if wide > room:
+                return None
+            if not rows or used + px // 2 + wide > room:
+                rows, used = rows + 1, -(px // 2)
+            used += px // 2 + wide
         return rows
 
     def _draw_box(self, items: tuple[Item, ...], px: int, width: int, min_width: int) -> Image | None:
@@ -116,7 +137,7 @@ class TextBoxes:
         left, _, wide, _ = cv2.getTextSize((0, 0), item.text, (0, 0), self._font, px, weight)
         chip = round(0.9 * px) if item.color is not None else 0
         start = chip + px // 3 if chip else 0
-        line = round(1.4 * px)
+        line = _line(px)
         patch = np.empty((line, start + max(1, left + wide) + 1, 3), np.uint8)
         patch[:] = BACKGROUND
         if chip:

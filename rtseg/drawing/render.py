@@ -21,8 +21,10 @@ __all__ = ["Hud", "Renderer"]
 
 LEGEND_FRAMES = 15
 """Frames between two choices of the classes in the legend: at every frame it would flicker."""
-LEGEND_SHARE = 0.25
-"""The share of the picture's height that a legend may cover."""
+LEGEND_SHARE = 0.05
+"""The share of the picture that a legend may cover."""
+LEAST_AREA = 0.001
+"""The share of the picture from which on a class is in the legend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Renderer:
         self._scratch: Image = np.empty((0, 0, 3), np.uint8)
         self._counts = np.zeros(256, np.int64)
         self._chosen: tuple[Item, ...] = ()
+        self._legend_width = 0
         self._choice: tuple[int, int, frozenset[int]] | None = None
         self._age = 0
         self._hud_width = 0
@@ -123,7 +126,8 @@ class Renderer:
             self._hud_width = 0 if box is None else box.shape[1]
             place(canvas, box, bottom=False)
         if self.view.legend and labels is not None:
-            place(canvas, self._text.box(self._legend(labels, px, room), px, room), bottom=True)
+            items = self._legend(labels, px, room)
+            place(canvas, self._text.box(items, px, self._legend_width), bottom=True)
 
     def _draw_panel(self, name: str, image: Image, labels: Labels, target: Image) -> None:
         if name == "mask":
@@ -132,8 +136,10 @@ class Renderer:
             kernels.blend(image, labels, self.inks.overlay.colors, self.inks.overlay.alpha, target)
         if name == "contour" or "contour" in self.view.visualize:
             base = image if name == "contour" else target
-            lines, thickness = self.inks.lines, line_thickness((labels.shape[0], labels.shape[1]))
-            kernels.contours(base, labels, lines.colors, lines.alpha, target, thickness=thickness)
+            lines, core = self.inks.lines, self.inks.core
+            whole, middle = line_thickness((labels.shape[0], labels.shape[1]))
+            kernels.contours(base, labels, lines.colors, lines.alpha, target, thickness=whole)
+            kernels.contours(target, labels, core.colors, core.alpha, target, thickness=middle)
 
     def _buffer(self, height: int, width: int) -> Image:
         if self._scratch.shape != (height, width, 3):
@@ -148,24 +154,32 @@ class Renderer:
         self._age += 1
         if choice == self._choice and self._age < LEGEND_FRAMES:
             return self._chosen
-        self._chosen, self._choice, self._age = self._choose(labels.shape[0], px, room), choice, 0
+        items, self._legend_width = self._choose(labels.size, px, room)
+        self._chosen, self._choice, self._age = items, choice, 0
         self._counts[:] = 0
         return self._chosen
 
-    def _choose(self, height: int, px: int, room: int) -> tuple[Item, ...]:
-        """As many classes as fit a LEGEND_SHARE of the picture, the largest, in the order of their ids."""
+    def _choose(self, pixels: int, px: int, room: int) -> tuple[tuple[Item, ...], int]:
+        """As many classes as fit a LEGEND_SHARE of the picture, the largest, in the order of their ids; and a width.
+
+        Of all numbers of rows the one that shows most classes is taken, the lowest of those that show as many.
+        """
         ids = [i for i in range(len(self._spec.classes)) if i not in self.view.hidden]
-        ids = [i for i in ids if self._all or self._counts[i]]
+        least = LEAST_AREA * self._counts.sum()
+        ids = [i for i in ids if self._all or self._counts[i] > least]
         ids.sort(key=lambda i: -self._counts[i])
-        most = max(1, int((LEGEND_SHARE * height - px // 2) / round(1.4 * px)))
-        low, high = 0, len(ids)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if len(self._text.rows(self._items(ids, middle), px, room)) <= most:
-                low = middle
-            else:
-                high = middle - 1
-        return self._items(ids, low)
+        best, width, rows = 0, 0, 1
+        while best < len(ids):
+            most = min(room, int(LEGEND_SHARE * pixels / self._text.height(rows, px)))
+            if most <= 3 * px:
+                break
+            while best < len(ids) and (self._text.needed(self._items(ids, best + 1), px, most) or rows + 1) <= rows:
+                best, width = best + 1, most
+            rows += 1
+        if ids and not best:
+            # Not one name fits as it is: the largest class's, shortened.
+            return self._items(ids, 1)[:1], min(room, int(LEGEND_SHARE * pixels / self._text.height(1, px)))
+        return self._items(ids, best), width
 
     def _items(self, ids: list[int], count: int) -> tuple[Item, ...]:
         shown = []

@@ -17,7 +17,7 @@ class View:
     the outlines of regions, drawn on each of the others or, alone, on the picture; several pictures stand side by side
     at full size, and `split` puts the original before them. `alpha` (0 to 1) is the opacity of every class whose colour
     has no alpha of its own. `hidden` class ids are labelled but drawn transparent. `palette` is a name or a colors
-    file, None for the model's own.
+    file; see `rtseg.drawing.palette.resolve_palette` for None.
     """
 
     visualize: tuple[str, ...] = ("overlay",)

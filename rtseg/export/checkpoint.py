@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from rtseg import registry
+from rtseg.drawing.palette import is_foreign
 from rtseg.errors import ConfigError, MissingExtra, ModelError, nearest
 from rtseg.files import make_folder, put_in_place, write_text
 from rtseg.frame import Labels
@@ -81,9 +82,13 @@ def export(
 
 
 def spec_of(network: Network, base: ModelSpec, /, **fields: Any) -> ModelSpec:
-    """The spec of `network` for the classes of `base`: what the network declares, then `fields`."""
+    """The spec of `network` for the classes of `base`: what the network declares, then `fields`.
+
+    Colours that are another data set's are left out: the drawing finds better ones by the classes' names.
+    """
     declared = {key: getattr(network, key) for key in ("multiple", "output_stride", "mean", "std")}
-    return msgspec.structs.replace(base, **{**declared, **fields})
+    spec = msgspec.structs.replace(base, **{**declared, **fields})
+    return msgspec.structs.replace(spec, palette=()) if is_foreign(spec) else spec
 
 
 def _provenance(recipe: dict[str, Any], state: dict[str, Any], path: Path, precision: str) -> dict[str, Any]:

@@ -121,7 +121,10 @@ def open_pipeline(
     stack.enter_context(segmenter)
     hidden = frozenset(backend.spec.class_id(name) for name in config.hide_class)
     view = View(config.visualize, config.alpha, hidden, config.legend, config.hud, config.palette)
-    renderer = Renderer(backend.spec, resolve_palette(config.palette, backend.spec), view)
+    palette = resolve_palette(config.palette, backend.spec)
+    if palette.note:
+        log.warning("%s", palette.note)
+    renderer = Renderer(backend.spec, palette, view)
     seconds = 0.0
     if not segmenter.on_gpu:
         if kernels.is_cold(refine=segmenter.refines):

@@ -64,7 +64,11 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("hidden_classes", "", "classes that are drawn transparent, with commas between", live=True),
     Parameter("legend", False, "names of the classes in sight, in the overlay", live=True),
     Parameter("hud", False, "rate, latency and drops, in the overlay", live=True),
-    Parameter("palette", "", "camvid, cityscapes, voc, ade20k, coco-stuff, or a colors.txt; empty: the model's"),
+    Parameter(
+        "palette",
+        "",
+        "street, camvid, cityscapes, voc, ade20k, coco-stuff, or a colors.txt; empty: the model's or street",
+    ),
     Parameter("jpeg_quality", 80, "quality of overlay/compressed", 1, 100, live=True),
     Parameter("robot_frame", "base_footprint", "frame on the ground in which free_space and obstacles are given"),
     Parameter("camera_height", 0.0, "the camera's height above the ground, metres; 0: its pose comes from tf", 0, 1000),

@@ -25,7 +25,7 @@ GPU_STAGES = ("gpu-upload", "gpu-preprocess", "gpu-infer", "gpu-labels", "gpu-do
 """What the events in a frame's graph separate; together they are the time from its first byte up to its last down."""
 INK = 1024
 """Bytes of one ink: 256 BGR colours with opacity."""
-INKS = ("overlay", "mask", "lines", "clear")
+INKS = ("overlay", "mask", "lines", "core", "clear")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +249,8 @@ class Track:
         """The launches behind the network: labels with the first drawing, then what else is wanted."""
         want, size, address = self.wanted, self.place.frame, work.arena.address
         labels = Plane(address["labels"], size[1])
-        thickness = line_thickness(size)
-        drawings = [self._drawing(address, index, panel, thickness) for index, panel in enumerate(want.panels)]
-        fused = next((each for each in drawings if not each.line or thickness <= FUSED_THICKNESS), None)
+        drawings = [each for index, panel in enumerate(want.panels) for each in self._drawings(address, index, panel)]
+        fused = drawings[0] if drawings and drawings[0].thickness <= FUSED_THICKNESS else None
         others = [each for each in drawings if each is not fused]
         keep = labels if want.labels or want.areas or others else None
         if keep is None and fused is None and not want.confidence:
@@ -262,16 +261,17 @@ class Track:
             launches += plans.areas(labels, size, address["areas"])
         return launches
 
-    def _drawing(self, address: Mapping[str, int], index: int, panel: Panel, thickness: int) -> Drawing:
+    def _drawings(self, address: Mapping[str, int], index: int, panel: Panel) -> list[Drawing]:
+        """A panel's classes with the light part of its outlines, then their dark core over it."""
         width, panels = self.place.frame[1], len(self.wanted.panels)
         inks = {name: address["inks"] + INK * place for place, name in enumerate(INKS)}
-        return Drawing(
-            Plane(address["frame"], 3 * width),
-            Plane(address["overlay"] + 3 * width * index, 3 * width * panels),
-            inks[panel.fill] if panel.fill else 0,
-            inks["lines"] if panel.contours else 0,
-            thickness,
-        )
+        whole, core = line_thickness(self.place.frame)
+        frame = Plane(address["frame"], 3 * width)
+        target = Plane(address["overlay"] + 3 * width * index, 3 * width * panels)
+        lines = inks["lines"] if panel.contours else 0
+        drawn = [Drawing(frame, target, inks[panel.fill] if panel.fill else 0, lines, whole)]
+        # Each pixel is read and written by the same thread, so that a picture may be drawn over in its place.
+        return [*drawn, Drawing(target, target, 0, inks["core"], core)] if panel.contours else drawn
 
     def _labels(self, work: Work, output: int, labels: Plane | None, drawing: Drawing | None) -> Launch:
         lane, spec = work.lane, work.lane.takes
@@ -301,5 +301,5 @@ class Track:
 def pigments(inks: Inks) -> NDArray[np.uint8]:
     """INKS one behind the other as the kernels read them, flat."""
     clear = Ink(inks.overlay.colors, np.zeros(256, np.uint8))
-    drawn = {"overlay": inks.overlay, "mask": inks.mask, "lines": inks.lines, "clear": clear}
+    drawn = {"overlay": inks.overlay, "mask": inks.mask, "lines": inks.lines, "core": inks.core, "clear": clear}
     return np.concatenate([plans.pigments(drawn[name].colors, drawn[name].alpha).reshape(-1) for name in INKS])

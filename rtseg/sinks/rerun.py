@@ -122,17 +122,18 @@ class RerunSink:
         if self._inks.version == self._version:
             return
         self._version = self._inks.version
+        colors = self._inks.overlay.colors
         ink = self._inks.lines  # opaque unless a class is not drawn at all: the mask's opacity is a setting of its own
         names = dict(enumerate(self._spec.classes)) | {UNLABELLED: "unlabelled"}
         infos = [
-            rr.AnnotationInfo(index, label, (*ink.colors[index, ::-1].tolist(), int(ink.alpha[index])))
+            rr.AnnotationInfo(index, label, (*colors[index, ::-1].tolist(), int(ink.alpha[index])))
             for index, label in names.items()
         ]
         self._stream.log("/", rr.AnnotationContext(infos), static=True)
 
     def _introduce(self, name: str, stages: tuple[str, ...]) -> None:
         """Name a camera's curves and, for a new camera, arrange the views."""
-        colors = self._inks.lines.colors[: len(self._spec.classes), ::-1]
+        colors = self._inks.overlay.colors[: len(self._spec.classes), ::-1]
         self._stream.log(f"{name}/areas", rr.SeriesLines(names=self._spec.classes, colors=colors), static=True)
         self._stream.log(f"{name}/timing", rr.SeriesLines(names=stages), static=True)
         new = name not in self._cameras

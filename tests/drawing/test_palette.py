@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtseg.drawing.palette import PALETTES, published, read_classes, read_colors, resolve_palette, voc_colormap
+from rtseg.drawing.palette import (
+    PALETTES,
+    is_foreign,
+    published,
+    read_classes,
+    read_colors,
+    resolve_palette,
+    voc_colormap,
+)
 from rtseg.errors import ConfigError
 from rtseg.packages.spec import ModelSpec
 
@@ -41,6 +49,7 @@ def test_voc_colormap_is_the_published_one_and_never_repeats() -> None:
         ("camvid", 11, {0: ("Sky", (128, 128, 128)), 4: ("Pavement", (60, 40, 222)), 10: ("Bicyclist", (0, 128, 192))}),
         ("cityscapes", 19, {0: ("road", (128, 64, 128)), 13: ("car", (0, 0, 142)), 18: ("bicycle", (119, 11, 32))}),
         ("voc", 21, {0: ("background", (0, 0, 0)), 15: ("person", (192, 128, 128)), 20: ("tvmonitor", (0, 64, 128))}),
+        ("street", 20, {0: ("sky", (43, 147, 252)), 3: ("road", (70, 35, 232)), 8: ("car", (252, 55, 3))}),
         ("ade20k", 150, {0: ("wall", (120, 120, 120)), 2: ("sky", (6, 230, 230)), 149: ("flag", (92, 0, 255))}),
         ("coco-stuff", 171, {0: ("person", (0, 192, 64)), 80: ("banner", (0, 192, 0)), 170: ("wood", (64, 64, 0))}),
     ],
@@ -77,18 +86,95 @@ def test_no_choice_takes_the_models_own_palette_with_its_alpha() -> None:
     assert palette.alpha[:3].tolist() == [-1, 7, -1]
 
 
+def test_no_choice_draws_street_scenes_in_the_street_palette() -> None:
+    rows, names = published("street")
+    wanted = dict(zip(names, rows, strict=True))
+    assert rgb(None, 3) == wanted["road"]
+    assert rgb(None, 0, spec(CAMVID[::-1])) == wanted["rider"]
+    cityscapes, labels = published("cityscapes")
+    for given in ((), tuple(cityscapes)):
+        model = spec(labels, given)
+        assert {name: rgb(None, i, model) for i, name in enumerate(labels)} == {name: wanted[name] for name in labels}
+    assert rgb(None, 0, spec(CAMVID, tuple(published("camvid")[0]))) == wanted["sky"]
+
+
+def test_no_choice_keeps_colours_that_somebody_chose() -> None:
+    own = [*published("camvid")[0][:-1], (1, 2, 3)]
+    assert rgb(None, 0, spec(CAMVID, tuple(own))) == (128, 128, 128)
+    assert rgb(None, 10, spec(CAMVID, tuple(own))) == (1, 2, 3)
+    with_alpha = tuple((*row, 90) for row in published("camvid")[0])
+    assert rgb(None, 0, spec(CAMVID, with_alpha)) == (128, 128, 128)
+
+
 def test_no_choice_finds_the_published_palette_by_class_names_in_any_order() -> None:
-    assert rgb(None, 3) == (128, 64, 128)
-    assert rgb(None, 0, spec(CAMVID[::-1])) == (0, 128, 192)
+    rows, names = published("ade20k")
+    assert rgb(None, 0, spec(names[::-1])) == rows[-1]
+    assert rgb(None, 3, spec(published("voc")[1])) == (128, 128, 0)
 
 
 def test_no_choice_and_unknown_classes_take_the_voc_colormap() -> None:
     assert rgb(None, 1, spec(("a", "b"))) == (128, 0, 0)
 
 
-def test_a_palette_is_applied_by_name_where_it_names_every_class_and_by_id_otherwise() -> None:
-    assert rgb("cityscapes", 0, spec(("Car", "road"))) == (0, 0, 142)
-    assert rgb("cityscapes", 0, spec(("Car", "lion"))) == (128, 64, 128)
+@pytest.mark.parametrize(
+    ("palette", "classes", "wanted"),
+    [
+        (
+            "cityscapes",
+            CAMVID,
+            (
+                *("sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence", "car"),
+                *("person", "rider"),
+            ),
+        ),
+        ("camvid", ("vegetation", "rider", "sidewalk", "road"), ("Tree", "Bicyclist", "Pavement", "Road")),
+        ("ade20k", ("terrain", "motorcycle", "Pavement", "SignSymbol"), ("grass", "minibike", "sidewalk", "signboard")),
+        ("coco-stuff", ("Sky", "Building", "terrain"), ("sky-other", "building-other", "grass")),
+        ("voc", ("motorcycle", "Pedestrian", "traffic_light"), ("motorbike", "person", None)),
+        ("cityscapes", ("Bicyclist", "person", "bicycle"), ("rider", "person", "bicycle")),
+        ("camvid", ("TrafficSign", "column-pole"), ("SignSymbol", "Pole")),
+    ],
+)
+def test_a_published_palette_is_applied_by_what_class_names_mean(
+    palette: str, classes: tuple[str, ...], wanted: tuple[str | None, ...]
+) -> None:
+    rows, names = published(palette)
+    found = [rgb(palette, index, spec(classes)) for index in range(len(classes))]
+    assert [names[rows.index(color)] if color in rows else None for color in found] == list(wanted)
+
+
+def test_classes_that_a_palette_lacks_get_other_colours_and_are_told() -> None:
+    palette = resolve_palette("cityscapes", spec(("Car", "lion", "road")))
+    assert palette.note == "palette cityscapes has no colour for lion: they get colours of the VOC colormap"
+    colors = [tuple(row[::-1]) for row in palette.colors[:3].tolist()]
+    assert (colors[0], colors[2]) == ((0, 0, 142), (128, 64, 128))
+    assert colors[1] in voc_colormap()
+    assert colors[1] not in published("cityscapes")[0]
+    assert "draws Bicyclist as bicycle and has no colour for Sky, Building," in resolve_palette("voc", spec()).note
+    assert resolve_palette("cityscapes", spec()).note == ""
+    many = resolve_palette("camvid", spec(published("ade20k")[1])).note
+    assert " more: " in many
+    assert len(many) < 300
+
+
+def test_a_palette_that_names_no_class_is_applied_by_id_and_that_is_told() -> None:
+    assert rgb("cityscapes", 0, spec(("ant", "lion"))) == (128, 64, 128)
+    assert "names none of the classes of toy" in resolve_palette("cityscapes", spec(("ant", "lion"))).note
+
+
+def test_no_choice_has_nothing_to_tell() -> None:
+    assert resolve_palette(None, spec((*CAMVID, "pothole"))).note == ""
+
+
+def test_palettes_of_other_data_sets_are_foreign() -> None:
+    camvid = tuple(published("camvid")[0])
+    assert not is_foreign(spec(CAMVID, camvid))
+    assert not is_foreign(spec(("sky", "buildings", "pole"), camvid[:3]))
+    assert not is_foreign(spec(("a", "b"), ((1, 2, 3), (4, 5, 6))))
+    assert not is_foreign(spec(("a", "b")))
+    assert is_foreign(spec(("crop", "weed", "soil"), camvid[:3]))
+    assert is_foreign(spec(("crop", "weed", "soil"), tuple(voc_colormap(3))))
+    assert is_foreign(spec(CAMVID, tuple(published("cityscapes")[0][:11])))
 
 
 def test_colors_file_in_both_styles_with_comments_alpha_and_names(tmp_path: Path) -> None:
@@ -106,6 +192,14 @@ def test_a_named_colors_file_is_applied_by_name(tmp_path: Path) -> None:
     file.write_text("1 2 3 traffic light\n4 5 6 200 Car\n")
     assert read_colors(file) == ([(1, 2, 3), (4, 5, 6, 200)], ("traffic light", "Car"))
     assert rgb(str(file), 0, spec(("car", "Traffic light"))) == (4, 5, 6)
+
+
+def test_a_class_that_a_named_colors_file_calls_otherwise_takes_the_row_of_its_id(tmp_path: Path) -> None:
+    file = tmp_path / "colors.txt"
+    file.write_text("1 2 3 road\n4 5 6 Himmel\n7 8 9 car\n")
+    model = spec(("road", "sky", "car", "lion"))
+    assert [rgb(str(file), index, model) for index in range(3)] == [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
+    assert "no colour for lion:" in resolve_palette(str(file), model).note
 
 
 @pytest.mark.parametrize(

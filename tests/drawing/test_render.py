@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rtseg.drawing.colormap import DARK, line_thickness
 from rtseg.drawing.legend import BACKGROUND, Item, TextBoxes, text_size
-from rtseg.drawing.palette import resolve_palette
+from rtseg.drawing.palette import published, resolve_palette
 from rtseg.drawing.render import Hud, Renderer
 from rtseg.drawing.view import VIEWS, View
+from rtseg.kernels import cpu as kernels
+from rtseg.kernels.launch import FUSED_THICKNESS
 from rtseg.packages.spec import ModelSpec
 
 SPEC = ModelSpec(name="toy", classes=("road", "car", "sky"), palette=((200, 0, 0), (0, 200, 0), (0, 0, 200, 51)))
 ROAD, CAR, SKY = (0, 0, 200), (0, 200, 0), (200, 0, 0)
+OUTLINE_ROAD, OUTLINE_CAR, OUTLINE_SKY = (129, 129, 228), (16, 203, 16), (144, 144, 231)[::-1]
 
 
 def scene(height: int = 60, width: int = 80) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -72,13 +76,47 @@ def test_contours_lie_on_boundaries_only() -> None:
     ys, xs = np.nonzero(changed)
     assert changed.any()
     assert (np.minimum(abs(ys - 59.5), abs(xs - 79.5)) <= 4).all()
-    assert {tuple(c) for c in picture[changed].tolist()} <= {ROAD, CAR, SKY}
+    outlines = {tuple(c) for c in picture[changed].tolist()}
+    assert outlines == {OUTLINE_ROAD, OUTLINE_CAR, OUTLINE_SKY, DARK}
+    for color in outlines - {DARK}:
+        assert np.dot(color, (0.0722, 0.7152, 0.2126)) >= 149, "the light part of an outline is light"
+
+
+@pytest.mark.parametrize("level", [0, 60, 128, 200, 255])
+def test_an_outline_is_seen_on_every_background(level: int) -> None:
+    """Beside every boundary is a pixel that differs much from a background of any brightness."""
+    image, labels = scene(480, 640)
+    image[:] = level
+    labels[labels == 255] = 1
+    picture = Renderer(SPEC, resolve_palette(None, SPEC), View(("contour",))).draw(image, labels)
+    luminance = picture @ np.array([0.0722, 0.7152, 0.2126])
+    across = luminance[100, 310:330]
+    assert (np.abs(across - level) > 80).sum() >= 2
+    assert (np.abs(across - level) < 1).sum() >= 12
+
+
+@pytest.mark.parametrize("size", [(1, 1), (240, 320), (360, 480), (540, 960), (720, 1280), (1080, 1920), (2160, 3840)])
+def test_the_dark_core_lies_in_the_middle_of_a_light_outline(size: tuple[int, int]) -> None:
+    whole, core = line_thickness(size)
+    assert core == (2 if size[0] < 900 else 3 if size[0] == 1080 else 6)
+    assert whole - core in (2, 4)
+    assert whole <= FUSED_THICKNESS
+    labels = np.zeros((40, 60), np.uint8)
+    labels[:, 30:] = 1
+    drawn = np.zeros((40, 60, 3), np.uint8)
+    for thickness, value in ((whole, 200), (core, 90)):
+        drawn = kernels.contours(
+            drawn, labels, np.full((256, 3), value, np.uint8), np.full(256, 255, np.uint8), thickness=thickness
+        )
+    side = (whole - core) // 2
+    assert drawn[20, :, 0][drawn[20, :, 0] > 0].tolist() == [200] * side + [90] * core + [200] * side
 
 
 def test_contours_are_drawn_over_an_overlay() -> None:
     both, overlay = draw(View(("overlay", "contour"))), draw(View(("overlay",)))
     assert quarters(both) == quarters(overlay)
-    assert {tuple(c) for c in both[(both != overlay).any(axis=2)].tolist()} <= {ROAD, CAR, SKY}
+    changed = {tuple(c) for c in both[(both != overlay).any(axis=2)].tolist()}
+    assert changed == {OUTLINE_ROAD, OUTLINE_CAR, OUTLINE_SKY, DARK}
     assert (both != overlay).any()
 
 
@@ -159,6 +197,47 @@ def test_legend_lists_the_classes_in_sight_that_are_not_hidden() -> None:
     assert legend_texts(labels, SPEC, View(legend=True)) == ["sky"]
     labels[:] = 255
     assert legend_texts(labels, SPEC, View(legend=True)) == []
+
+
+CITYSCAPES = published("cityscapes")[1]
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(120, 160), (240, 320), (360, 480), (480, 360), (540, 960), (720, 1280), (1080, 1920), (2160, 3840), (400, 1600)],
+)
+def test_a_legend_of_19_classes_covers_at_most_a_twentieth_of_the_picture(size: tuple[int, int]) -> None:
+    spec = ModelSpec(name="city", classes=CITYSCAPES)
+    labels = (np.arange(size[0] * size[1]) % 19).astype(np.uint8).reshape(size)
+    blank = np.full((*size, 3), 255, np.uint8)
+    renderer = Renderer(spec, resolve_palette(None, spec), View(alpha=0.0, legend=True))
+    picture = renderer.draw(blank, labels)
+    ys, xs = np.nonzero((picture != 255).any(axis=2))
+    assert (np.ptp(ys) + 1) * (np.ptp(xs) + 1) <= 0.05 * size[0] * size[1]
+    texts = [item.text for item in renderer._chosen]
+    shown = [text for text in texts if not text.startswith("+")]
+    least = 19 if min(size) >= 1080 else 14 if min(size) >= 720 else 5 if min(size) >= 360 else 1
+    assert len(shown) >= least
+    assert set(shown) <= set(CITYSCAPES)
+    assert texts[len(shown) :] == ([f"+{19 - len(shown)}"] if 1 < len(shown) < 19 else [])
+
+
+def test_legend_leaves_out_classes_below_a_thousandth_of_the_picture() -> None:
+    labels = np.zeros((1000, 1000), np.uint8)
+    labels[:30, :30] = 1
+    labels[-50:, -50:] = 2
+    assert legend_texts(labels, SPEC, View(legend=True)) == ["road", "sky"]
+    labels[:40, :40] = 1
+    assert legend_texts(labels, SPEC, View(legend=True)) == ["road", "car", "sky"]
+
+
+def test_a_name_too_long_for_the_legend_is_shortened_there() -> None:
+    spec = ModelSpec(name="long", classes=("a class whose name has no end " * 20, "road"))
+    labels = np.zeros((240, 320), np.uint8)
+    image = np.full((240, 320, 3), 255, np.uint8)
+    picture = Renderer(spec, resolve_palette("voc", spec), View(alpha=0.0, legend=True)).draw(image, labels)
+    ys, xs = np.nonzero((picture != 255).any(axis=2))
+    assert 0 < (np.ptp(ys) + 1) * (np.ptp(xs) + 1) <= 0.05 * 240 * 320
 
 
 def test_legend_can_list_all_classes() -> None:

@@ -14,7 +14,7 @@ from rtseg.backends import open_backend
 from rtseg.cli.main import main
 from rtseg.errors import ConfigError, ModelError
 from rtseg.export import checkpoint as export_module
-from rtseg.export.checkpoint import check_parity, export
+from rtseg.export.checkpoint import check_parity, export, spec_of
 from rtseg.models.pidnet import pidnet_s
 from rtseg.packages.spec import METADATA_KEY, ModelSpec, read_spec
 from rtseg.training.checkpoint import load_checkpoint, save_checkpoint
@@ -67,6 +67,17 @@ def test_package_is_complete(package: Path) -> None:
     assert spec.provenance.keys() >= PROVENANCE
     assert spec.provenance["checkpoint"] == "last" and "NC" in spec.licence
     assert "AdamW" in (package / "CARD.md").read_text()
+
+
+def test_a_spec_carries_the_colours_of_its_own_data_set_and_of_no_other() -> None:
+    network = pidnet_s(3).eval()
+    colors = CAMVID.palette[:3]
+    own = msgspec.structs.replace(CAMVID, classes=CAMVID.classes[:3], palette=colors)
+    foreign = msgspec.structs.replace(CAMVID, classes=("crop", "weed", "soil"), palette=colors)
+    chosen = msgspec.structs.replace(foreign, palette=((1, 2, 3), (4, 5, 6), (7, 8, 9)))
+    assert spec_of(network, own, name="t").palette == colors
+    assert spec_of(network, foreign, name="t").palette == ()
+    assert spec_of(network, chosen, name="t").palette == chosen.palette
 
 
 def test_the_file_names_its_axes_and_carries_its_spec(package: Path) -> None:

@@ -120,7 +120,10 @@ class RtsegPipeline:
             capture = stack.enter_context(Capture(source))
             delivery = stack.enter_context(Delivery([sink], "wait:4", lambda frame, t: None))
             view = View(alpha=0.5)
-            renderer = Renderer(self.backend.spec, resolve_palette(None, self.backend.spec), view)
+            # The colours of the model's file, as every peer draws them.
+            palette = resolve_palette(None, self.backend.spec)
+            palette.colors[: len(self.job.palette)] = self.job.palette
+            renderer = Renderer(self.backend.spec, palette, view)
             pipeline = Pipeline(capture, self.segmenter, renderer, delivery, sink.needs)
             run(pipeline)
         return pipeline
