@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,17 +17,21 @@ from rtseg.frame import Image
 __all__ = ["SUFFIXES", "cut_off", "natural", "quiet", "read_image"]
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"))
+SILENT = 0
+"""OpenCV's LOG_LEVEL_SILENT, which some versions do not name."""
+_log: Any = getattr(cv2.utils, "logging", cv2)
+"""Where getLogLevel and setLogLevel are; the builds of 4.10 have them in cv2 itself."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence OpenCV's log while the block runs."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    level = _log.getLogLevel()
+    _log.setLogLevel(SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        _log.setLogLevel(level)
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:

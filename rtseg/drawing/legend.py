@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from rtseg.drawing.text import draw_text, text_width
 from rtseg.frame import Image
 
 __all__ = ["Item", "TextBoxes", "place", "text_size"]
@@ -54,7 +54,6 @@ class TextBoxes:
     """Draws items into boxes, each drawn once and kept. Used by one thread."""
 
     def __init__(self) -> None:
-        self._font = cv2.FontFace("sans")
         self._items: dict[tuple[Item, int], Image] = {}
         self._boxes: dict[tuple[tuple[Item, ...], int, int, int], Image | None] = {}
 
@@ -133,17 +132,16 @@ class TextBoxes:
         return self._items[key]
 
     def _draw_patch(self, item: Item, px: int) -> Image:
-        weight = 600 if px < 16 else 450  # thin strokes of small letters would be grey
-        left, _, wide, _ = cv2.getTextSize((0, 0), item.text, (0, 0), self._font, px, weight)
+        wide = text_width(item.text, px)
         chip = round(0.9 * px) if item.color is not None else 0
         start = chip + px // 3 if chip else 0
         line = _line(px)
-        patch = np.empty((line, start + max(1, left + wide) + 1, 3), np.uint8)
+        patch = np.empty((line, start + max(1, wide) + 1, 3), np.uint8)
         patch[:] = BACKGROUND
-        if chip:
+        if item.color is not None:
             top = (line - chip) // 2
             # A thin light rim keeps a dark chip visible on the dark box.
             patch[top : top + chip, :chip] = (150, 150, 150)
             patch[top + 1 : top + chip - 1, 1 : chip - 1] = item.color
-        cv2.putText(patch, item.text, (start, round(1.05 * px)), FOREGROUND, self._font, px, weight)
+        draw_text(patch, item.text, (start, round(1.05 * px)), px, FOREGROUND)
         return patch

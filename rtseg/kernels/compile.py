@@ -201,6 +201,9 @@ def _nvrtc_file(cuda: int | None = None) -> Path | None:
 @cache
 def _nvrtc(file: Path) -> ctypes.CDLL:
     try:
+        # The wheel of CUDA 13.0 looks for its built-ins in the system's folders only, unless they are loaded already.
+        for builtins in file.parent.glob("libnvrtc-builtins.so.*") if file.is_absolute() else ():
+            ctypes.CDLL(str(builtins))
         return ctypes.CDLL(str(file))
     except OSError as exc:
         raise CompileError(f"{file} does not load: {exc}; reinstall it with {INSTALL}") from exc

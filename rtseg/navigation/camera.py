@@ -189,7 +189,9 @@ class Lens:
             straight = cv2.fisheye.undistortPoints(bent[:, None], np.eye(3), _four(self.coefficients))
         else:
             ends = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
-            straight = cv2.undistortPoints(bent[:, None], np.eye(3), self.coefficients, None, None, None, ends)
+            # OpenCV 4 has another name for it where the iterations are told.
+            undistort = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)
+            straight = undistort(bent[:, None], np.eye(3), self.coefficients, R=None, P=None, criteria=ends)
         found: Floats = straight.reshape(-1, 2)
         found[~(np.hypot(*found.T) < self._edge)] = 0
         back = np.stack(self._distort(*found.T), axis=1)

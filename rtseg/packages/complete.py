@@ -60,7 +60,7 @@ def complete_spec(
     if multiple < 1:
         raise ModelError(f"multiple is {multiple}, expected 1 or more")
     probe = size or (-(-PROBE[0] // multiple) * multiple, -(-PROBE[1] // multiple) * multiple)
-    layout, shapes = _output_shapes(model, source, layouts, probe, fixed=size is not None)
+    layout, shapes = _output_shapes(model, source, layouts, probe, known, fixed=size is not None)
     output = find_output(model, shapes, probe, layout, known)
     if base is None:
         known.setdefault("name", path.stem if path.stem != "model" else path.resolve().parent.name)
@@ -178,44 +178,76 @@ def _size(model: OnnxFile, source: TensorInfo, layout: str, wanted: Size | None)
 
 
 def _output_shapes(
-    model: OnnxFile, source: TensorInfo, layouts: list[str], size: Size, *, fixed: bool
+    model: OnnxFile, source: TensorInfo, layouts: list[str], size: Size, known: Mapping[str, Any], *, fixed: bool
 ) -> tuple[str, dict[str, Shape | None]]:
-    """The layout that the network accepts, and every output's shape at an input of `size`."""
-    from rtseg.backends.openvino import output_shapes
+    """The layout that the network accepts, and every output's shape at an input of `size`.
 
+    Whichever runtime is installed is asked, OpenVINO first, as it runs nothing for that. Without any, what exporter and
+    spec wrote down has to do, and is believed. Errors: ModelError with what the runtimes said, or what to install.
+    """
     problems: list[BackendError] = []
-    for layout in layouts:
-        try:
-            return layout, output_shapes(model.path, source.name, (1, 3, *size) if layout == "NCHW" else (1, *size, 3))
-        except BackendError as exc:
-            problems.append(exc)
+    shapes = {layout: (1, 3, *size) if layout == "NCHW" else (1, *size, 3) for layout in layouts}
+    if _installed("openvino"):
+        from rtseg.backends.openvino import output_shapes
+
+        for layout, shape in shapes.items():
+            try:
+                return layout, output_shapes(model.path, source.name, shape)
+            except BackendError as exc:
+                problems.append(exc)
+        del problems[1:]  # of the layouts, the likeliest tells most
     # What OpenVINO cannot read another backend may; then what the exporter wrote down is known, or found by running.
-    written: dict[str, Shape | None] = {}
-    for out in model.outputs:
-        dims = out.dims or (None,)
-        written[out.name] = tuple(1 if at == 0 and isinstance(d, str) else d for at, d in enumerate(dims))  # type: ignore[misc]
-    if fixed and all(isinstance(dim, int) for dims in written.values() for dim in dims or (None,)):
+    written = {out.name: None if out.dims is None else _shape(out.dims) for out in model.outputs}
+    if fixed and all(dims is not None and None not in dims for dims in written.values()):
         return layouts[0], written
-    return _tried_shapes(model, source, layouts, size, problems[0])
+    if _installed("onnxruntime"):
+        from rtseg.backends.onnxruntime import output_shapes as tried_shapes
+
+        failed: BackendError | None = None
+        for layout, shape in shapes.items():
+            try:
+                return layout, tried_shapes(model.path, source.name, shape, source.dtype)
+            except BackendError as exc:
+                failed = exc
+        problems += [failed] if failed is not None else []
+    if problems:
+        raise ModelError("; ".join(map(str, problems))) from problems[-1]
+    return layouts[0], {**written, **_described_shape(model, written, size, known)}
 
 
-def _tried_shapes(
-    model: OnnxFile, source: TensorInfo, layouts: list[str], size: Size, problem: BackendError
-) -> tuple[str, dict[str, Shape | None]]:
-    """Layout and output shapes found by running the network once with ONNX Runtime, where that is installed."""
+def _installed(backend: str) -> bool:
+    """Whether a backend's package is there and loads."""
     try:
-        registry.require("onnxruntime", "", "onnx")
-    except MissingExtra:
-        raise ModelError(str(problem)) from problem
-    from rtseg.backends.onnxruntime import output_shapes
+        registry.load(registry.BACKENDS, backend, "backend")
+    except MissingExtra as exc:
+        logger.debug("%s", exc)
+        return False
+    return True
 
-    for layout in layouts:
-        shape = (1, 3, *size) if layout == "NCHW" else (1, *size, 3)
-        try:
-            return layout, output_shapes(model.path, source.name, shape, source.dtype)
-        except BackendError as exc:
-            last = exc
-    raise ModelError(f"{problem}; {last}") from last
+
+def _described_shape(
+    model: OnnxFile, written: Mapping[str, Shape | None], size: Size, known: Mapping[str, Any]
+) -> dict[str, Shape | None]:
+    """The shape of the output that a spec describes in full; dimensions that the graph fixes are the graph's.
+
+    Errors: ModelError where the spec leaves something out or the graph's output has another rank.
+    """
+    fields = ("output_name", "output_layout", "output_stride", "classes")
+    name, layout, stride, classes = (known.get(field) for field in fields)
+    dims = written.get(name or "") or (None,) * len(layout or "")
+    if name is None or layout is None or stride is None or classes is None or len(dims) != len(layout):
+        raise ModelError(
+            f"{model.path} does not say the shape of its output for every input: pip install openvino or onnxruntime, "
+            f"which find it, or pass --spec spec.json with all of {', '.join(fields)}"
+        )
+    sides = {"N": 1, "C": len(classes), "H": -(-size[0] // stride), "W": -(-size[1] // stride)}
+    return {name: tuple(sides[axis] if dim is None else dim for axis, dim in zip(layout, dims, strict=True))}
+
+
+def _shape(dims: tuple[int | str | None, ...]) -> Shape:
+    """A shape as written, with a named batch of 1 and None for other dimensions that are not fixed."""
+    named_batch = isinstance(dims[0], str) if dims else False
+    return tuple(1 if at == 0 and named_batch else dim if isinstance(dim, int) else None for at, dim in enumerate(dims))
 
 
 def _classes(model: OnnxFile, output: Output, known: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,6 +44,17 @@ def test_compiles_without_warnings_or_spills(architecture: str) -> None:
 @pytest.mark.skipif("nvcc" not in compilers(), reason="needs nvcc of the CUDA toolkit")
 def test_nvcc_compiles_too() -> None:
     check("sm_90", build("sm_90", "nvcc", strict=True))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("nvidia") is None, reason="needs NVRTC from pip")
+def test_nvrtc_from_pip_finds_its_builtins() -> None:
+    # The wheel of CUDA 13.0 looks for them in the system's folders only.
+    code = (
+        "from pathlib import Path; from rtseg.kernels import compile as c; c._nvrtc(c._nvrtc_file()); "
+        "print(any('libnvrtc-builtins' in line for line in open('/proc/self/maps')))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told == "True\n"
 
 
 def test_every_kernel_has_a_plan() -> None:

@@ -84,7 +84,8 @@ class Camera:
             flat = cv2.fisheye.undistortPoints(pixels, self.k, np.array(self.d or (0, 0, 0, 0), float))
         else:
             ends = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-10)
-            flat = cv2.undistortPoints(pixels, self.k, np.array(self.d or (0,) * 5, float), None, None, None, ends)
+            undistort = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # the name in OpenCV 4
+            flat = undistort(pixels, self.k, np.array(self.d or (0,) * 5, float), R=None, P=None, criteria=ends)
         rays = np.concatenate([flat.reshape(-1, 2), np.ones((len(pixels), 1))], axis=1)
         return (rays @ self.axes.T).reshape(*self.size, 3)
 

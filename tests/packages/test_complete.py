@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from rtseg.errors import ConfigError, ModelError
 from rtseg.packages.complete import complete_spec
 from rtseg.packages.output import grid_strides
-from rtseg.packages.spec import METADATA_KEY, ModelSpec
+from rtseg.packages.spec import METADATA_KEY, ModelSpec, find_package
+from tests import without
 from tests.onnx_models import NORMALISATION, conv_model, save, value
 
 FIXED = (1, 3, 64, 96)
@@ -344,3 +346,63 @@ class TestRefused:
         opsets = [helper.make_opsetid("acme", 1)]
         path = save(tmp_path / "net.onnx", [node], [value("x", FIXED)], [value("y", None)], [], opsets=opsets)
         assert "does not support operator acme.Wiggle of net.onnx" in refusal(path)
+
+
+class TestWithoutRuntimes:
+    """A file opens with whichever of OpenVINO and ONNX Runtime is installed, or by what is written down."""
+
+    SPEC = """
+import json, pathlib, sys
+from rtseg.errors import ModelError
+from rtseg.packages.complete import complete_spec
+from rtseg.packages.spec import find_package
+package = find_package(sys.argv[1])
+try:
+    spec = complete_spec(package.path, package.spec, json.loads(sys.argv[2]), written=package.written)
+except ModelError as exc:
+    print("refused:", exc)
+else:
+    print(spec.to_json())
+"""
+
+    def told(self, folder: Path, model: Path | str, *missing: str, given: str = "{}") -> str:
+        code = f"import sys; sys.argv[1:] = [{str(model)!r}, {given!r}]\n{self.SPEC}"
+        return without.run(code, folder / "site", *missing)
+
+    @pytest.mark.parametrize("missing", [("openvino",), ("onnxruntime",), ("openvino", "onnxruntime")])
+    def test_a_package_opens_alike(self, tmp_path: Path, missing: tuple[str, ...]) -> None:
+        package = find_package("unet-fast0-camvid")
+        expected = complete_spec(package.path, package.spec, written=package.written)
+        assert self.told(tmp_path, "unet-fast0-camvid", *missing) == expected.to_json() + "\n"
+
+    @pytest.mark.parametrize("missing", [("openvino",), ("onnxruntime",)])
+    def test_a_dynamic_file_is_asked_of_the_runtime_that_is_there(
+        self, tmp_path: Path, missing: tuple[str, ...]
+    ) -> None:
+        path = conv_model(tmp_path / "road.onnx", shape=("a", "b", "c", "d"), layout="NHWC")
+        expected = complete_spec(path, None, NORMALISATION)
+        given = json.dumps(NORMALISATION)
+        assert self.told(tmp_path, path, *missing, given=given) == expected.to_json() + "\n"
+
+    def test_without_any_a_file_has_to_say_its_shapes(self, tmp_path: Path) -> None:
+        given, missing = json.dumps(NORMALISATION), ("openvino", "onnxruntime")
+        path = conv_model(tmp_path / "road.onnx")
+        text = self.told(tmp_path, path, *missing, given=given)
+        assert text.startswith("refused:") and text.count("\n") == 1
+        assert "pip install openvino or onnxruntime" in text and "output_stride" in text
+        source, out = value("x", FIXED), value("y", (1, 3, 8, 12))
+        node = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[8, 8], strides=[8, 8])
+        path = save(tmp_path / "fixed.onnx", [node], [source], [out], [])
+        expected = complete_spec(path, None, NORMALISATION)
+        assert expected.output_stride == 8
+        assert self.told(tmp_path, path, *missing, given=given) == expected.to_json() + "\n"
+
+    def test_without_any_a_spec_that_contradicts_the_graph_is_refused(self, tmp_path: Path) -> None:
+        source, out = value("x", ("n", 3, "h", "w")), value("y", ("n", 3, "h/8", "w/8"))
+        node = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[8, 8], strides=[8, 8])
+        path = save(tmp_path / "net.onnx", [node], [source], [out], [])
+        given = {**NORMALISATION, "output_name": "y", "output_layout": "NCHW", "output_stride": 8}
+        for classes, refused in ((["a", "b", "c"], False), (["a", "b"], True)):
+            text = self.told(tmp_path, path, "openvino", "onnxruntime", given=json.dumps({**given, "classes": classes}))
+            assert ("has 3 channels, but 2 class names were given" in text) == refused, text
+            assert ('"output_stride": 8' in text) != refused, text
