@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import os
 import re
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from rtseg.errors import ConfigError, ModelError
 from rtseg.files import file_hash, put_in_place
+from rtseg.platforms import lock
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -159,6 +159,6 @@ def _bar(name: str, have: int, total: int | None) -> Iterator[Progress]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (folder / ".lock").open("w") as file:
+        lock(file)
         yield

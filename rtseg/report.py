@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import resource
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rtseg.errors import SinkError
 from rtseg.files import file_hash, write_text
+from rtseg.platforms import cpu_name, usable_cpus
 
 __all__ = [
     "SCHEMA",
@@ -37,26 +36,11 @@ def machine() -> dict[str, Any]:
             continue
     return {
         "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cpus(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "libraries": versions,
     }
-
-
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def peak_memory_mb() -> float:
-    """The process's peak resident memory in MiB."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def render_table(report: dict[str, Any]) -> Any:

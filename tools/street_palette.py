@@ -1,4 +1,4 @@
-"""Find the colours of rtseg/drawing/palettes/street.txt: `street_palette.py` reports its distances, `--search` looks anew.
+"""The colours of rtseg/drawing/palettes/street.txt: `street_palette.py` reports their distances, `--search` looks anew.
 
 Hues are kept where people expect them; within these ranges simulated annealing makes the least CIEDE2000 difference of
 any two classes large, blended at half opacity on grey road, for normal vision and for both red-green dichromacies.

@@ -10,13 +10,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from rtseg.backends._shared import WAIT_S, InFlight, Outputs, Ring, check_count, one_line
 from rtseg.errors import BackendError, ConfigError, nearest
+from rtseg.imports import TELEMETRY, without
 from rtseg.packages.shapes import input_shape, tensor_size
 from rtseg.packages.spec import ModelSpec
+
+with without(TELEMETRY):
+    import openvino as ov
 
 if TYPE_CHECKING:
     from typing_extensions import Self

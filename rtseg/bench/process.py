@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from rtseg.report import peak_memory_mb
+from rtseg.platforms import peak_memory_mb
 
 __all__ = ["memory_mb", "reset_peak", "revision"]
 
@@ -22,8 +22,11 @@ def reset_peak() -> bool:
     return True
 
 
-def memory_mb() -> dict[str, float]:
-    """Resident memory in MiB: its peak since `reset_peak`, or since the start, and what it is now."""
+def memory_mb() -> dict[str, float | None]:
+    """Resident memory in MiB: its peak since `reset_peak`, or since the start, and what it is now.
+
+    Without `/proc` (macOS) both are the peak since the start, and None where the system does not say that either.
+    """
     try:
         lines = (PROC / "status").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -77,8 +77,8 @@ def load(measured: Mapping[str, dict[str, Any]]) -> Any:
         ),
         "jitter p50": lambda one: cell(one["pooled"]["jitter_ms"]["p50"]),
         "CPU ms": lambda one: f"{one['summary']['cpu_s_per_frame']['median'] * 1e3:.1f}",
-        "peak MiB": lambda one: f"{one['summary']['memory_mb.peak']['median']:.0f}",
-        "final MiB": lambda one: f"{one['summary']['memory_mb.final']['median']:.0f}",
+        "peak MiB": lambda one: cell(one["summary"].get("memory_mb.peak", {}).get("median"), 0),
+        "final MiB": lambda one: cell(one["summary"].get("memory_mb.final", {}).get("median"), 0),
         "mIoU": lambda one: cell(miou(one["accuracy"]), 3),
     }
     table.add_column("")

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg import registry
+from rtseg import platforms, registry
 from rtseg.errors import BackendError, RtsegError
+from rtseg.imports import TELEMETRY, without
 from rtseg.packages.spec import ModelSpec, packages
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ def _version(package: str) -> str | None:
 def _import_problem(module: str) -> str | None:
     """Why an installed module does not import, in one line (a missing system library, most often)."""
     try:
-        importlib.import_module(module)
+        with without(TELEMETRY):
+            importlib.import_module(module)
     except (ImportError, OSError, RuntimeError) as exc:
         return f"does not import: {' '.join(str(exc).split())[:200]}"
     return None
@@ -133,16 +135,12 @@ def _import_problem(module: str) -> str | None:
 def _cpu() -> dict[str, Any]:
     from rtseg.report import machine
 
-    info, known = Path("/proc/cpuinfo"), ""
-    if info.is_file():
-        lines = info.read_text(encoding="utf-8").splitlines()
-        known = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    here = machine()
+    here, known = machine(), platforms.cpu_flags()
     return {
         "name": here["cpu"],
         "cores": here["cores"],
         "system": here["system"],
-        "flags": [flag for flag in FLAGS if flag in known.split()],
+        "flags": [flag for flag in FLAGS if flag in known],
     }
 
 
@@ -157,7 +155,7 @@ def _video() -> dict[str, str]:
         import cv2
 
         found["windows (in opencv)"] = cv2.currentUIFramework() or "none: this build is headless"
-    found["cameras"] = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+    found["cameras"] = ", ".join(platforms.camera_files()) or "none"
     return found
 
 

@@ -5,15 +5,14 @@ Numba's own `parallel=True` is not used: its portable threading layer aborts whe
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from rtseg.errors import ConfigError
+from rtseg.platforms import allow_cpus, allowed_cpus, current_cpu, usable_cpus
 
 __all__ = ["set_threads", "spread", "threads"]
 
@@ -28,19 +27,13 @@ _helpers: set[int] = set()
 """Native ids of the pool's threads."""
 _avoided: int | None = None
 """The CPU that the pool's threads keep off: that of the last caller."""
-_which_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
-
-
-def _available() -> int:
-    """CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_threads(count: int | None = None) -> int:
     """Use `count` threads for every kernel, None for one per CPU (at most 8); returns the number in use."""
     global _count, _pool, _helpers, _avoided
     if count is None:
-        count = min(_available(), MOST_BY_DEFAULT)
+        count = min(usable_cpus(), MOST_BY_DEFAULT)
     if count < 1:
         raise ConfigError(f"kernel threads: {count}, expected 1 or more")
     with _lock:
@@ -72,17 +65,14 @@ def _keep_off_this_cpu() -> None:
     pause of milliseconds).
     """
     global _avoided
-    here = _which_cpu() if _which_cpu is not None else None
+    here = current_cpu()
     if here is None or here == _avoided:
         return
-    others = os.sched_getaffinity(0) - {here}
+    others = allowed_cpus() - {here}
     if not others:
         return
     for helper in list(_helpers):
-        try:
-            os.sched_setaffinity(helper, others)
-        except OSError:  # the thread has ended, or the system forbids it: it then runs wherever it may
-            continue
+        allow_cpus(helper, others)
     if len(_helpers) == _count - 1:
         _avoided = here
 

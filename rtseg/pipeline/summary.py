@@ -12,7 +12,8 @@ from rtseg.frame import StreamInfo
 from rtseg.packages.spec import find_package
 from rtseg.pipeline.capture import Capture
 from rtseg.pipeline.loop import Pipeline
-from rtseg.report import SCHEMA, machine, peak_memory_mb
+from rtseg.platforms import peak_memory_mb
+from rtseg.report import SCHEMA, machine
 from rtseg.segmenter.contract import FrameQueue
 
 __all__ = ["describe_source", "model_status", "report_of", "summarise"]

@@ -93,8 +93,9 @@ def _connect(host: str, number: int) -> socket.socket:
     if host not in ("", "unix"):
         return socket.create_connection((host.strip("[]"), 6000 + number), TIMEOUT)
     path = f"/tmp/.X11-unix/X{number}"
+    unix = getattr(socket, "AF_UNIX")  # noqa: B009 - mypy knows it for Unix alone
     for address in (path, "\0" + path):
-        server = socket.socket(socket.AF_UNIX)
+        server = socket.socket(unix)
         server.settimeout(TIMEOUT)
         try:
             server.connect(address)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rtseg.errors import ConfigError, SinkError, StopRun
 from rtseg.files import create_beside, disk_errors, put_in_place
+from rtseg.platforms import FD_FILES
 from rtseg.sinks._rerun_viewer import start, stop
 from rtseg.sinks._viewers import bracketed, host_and_port, listening
 
@@ -120,13 +121,17 @@ class File(Place):
     """A recording that gets its name when it is whole.
 
     Rerun writes into a pipe and this process writes the file: left alone with a full disk, Rerun (0.41) reports nothing
-    and never comes back.
+    and never comes back. Where a pipe has no name (Windows) it is left alone all the same.
     """
 
     def __init__(self, stream: RecordingStream, path: Path) -> None:
         super().__init__(stream)
         self._path, self._temporary = path, create_beside(path)
         self._error: OSError | None = None
+        self._thread: threading.Thread | None = None
+        if not FD_FILES:
+            stream.save(str(self._temporary))
+            return
         source, end = os.pipe()
         self._thread = threading.Thread(target=self._copy, args=(source,), name="rerun-file", daemon=True)
         self._thread.start()
@@ -157,9 +162,10 @@ class File(Place):
     def close(self) -> None:
         try:
             super().close()
-            self._thread.join(FLUSH_SECONDS)
-            if self._thread.is_alive():
-                raise SinkError(f"cannot write {self._path}: Rerun did not finish it within {FLUSH_SECONDS:.0f} s")
+            if self._thread is not None:
+                self._thread.join(FLUSH_SECONDS)
+                if self._thread.is_alive():
+                    raise SinkError(f"cannot write {self._path}: Rerun did not finish it within {FLUSH_SECONDS:.0f} s")
             self.check()
             with disk_errors(self._path):
                 put_in_place(self._temporary, self._path)

@@ -14,6 +14,7 @@ from rtseg.errors import SinkError
 from rtseg.files import disk_errors
 from rtseg.frame import Result, StreamInfo
 from rtseg.packages.spec import ModelSpec
+from rtseg.platforms import BINARY
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,7 +42,7 @@ class StatsSink:
         if self._path.is_dir():
             raise SinkError(f"cannot write {self._path}: it is a folder: give the name of a file")
         with disk_errors(self._path):
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o666)
         return self
 
     def write(self, result: Result) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 from av.codec.context import ThreadType
+from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
@@ -21,6 +22,10 @@ from rtseg.errors import SourceError
 from rtseg.frame import Image
 
 __all__ = ["Decoder", "Timeline", "source_errors", "upright"]
+
+
+# A title need not be UTF-8. From PyAV 19 on it never stops a file from being opened, and the option is gone.
+TITLES: Mapping[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 @contextmanager
@@ -70,8 +75,8 @@ class Decoder:
 
     def _open(self) -> None:
         with source_errors(self.shown, self._timeouts[0] if self._timeouts else None):
-            self.container = av.open(
-                self._url, "r", options=self._options, timeout=self._timeouts, metadata_errors="replace"
+            self.container: InputContainer = av.open(
+                self._url, "r", options=self._options, timeout=self._timeouts, **TITLES
             )
         try:
             self.stream = self._choose()

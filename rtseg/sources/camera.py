@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 
+from rtseg import platforms
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, StreamInfo
 from rtseg.image_file import quiet
@@ -198,13 +199,15 @@ def ready(capture: Any, seconds: float) -> bool:
 
 def check_device(device: str, shown: str) -> None:
     """SourceError for a device that is not there, is not one, or may not be used."""
+    if not platforms.CAMERAS:
+        raise SourceError(f"{shown}: cameras are read on Linux alone: give a file or a stream, such as rtsp://…")
     path = Path(device)
     try:
         mode = path.stat().st_mode
     except OSError as exc:
-        others = ", ".join(sorted(str(other) for other in Path("/dev").glob("video*"))) or "none"
+        others = ", ".join(platforms.camera_files()) or "none"
         raise SourceError(f"{shown} is not there (cameras on this machine: {others})") from exc
     if not stat.S_ISCHR(mode):
         raise SourceError(f"{shown} is not a camera device")
     if not os.access(path, os.R_OK | os.W_OK):
-        raise SourceError(f"{shown}: permission denied; add the user to the group {path.group()}")
+        raise SourceError(f"{shown}: permission denied; add the user to the group {platforms.group_of(path)}")

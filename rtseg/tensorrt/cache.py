@@ -9,7 +9,6 @@ the old plan goes, then the sidecar is replaced, then the new plan gets its name
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -24,6 +23,7 @@ import msgspec
 from rtseg.errors import BackendError
 from rtseg.files import put_in_place, write_bytes
 from rtseg.packages.spec import ModelSpec, package_folders
+from rtseg.platforms import lock
 from rtseg.tensorrt.profiles import Profile
 
 __all__ = [
@@ -177,16 +177,11 @@ def locked(plan: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
     """
     try:
         plan.parent.mkdir(parents=True, exist_ok=True)
-        lock = (plan.parent / f".{plan.name}.lock").open("w")
+        file = (plan.parent / f".{plan.name}.lock").open("w")
     except OSError as exc:
         raise BackendError(f"cannot write to {plan.parent} ({exc.strerror}): give --out FILE.plan elsewhere") from exc
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting is not None:
-                waiting()
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with file:
+        lock(file, waiting)
         for name in (plan.name, sidecar_path(plan).name):
             for left in plan.parent.glob(f".{_escaped(name)}.????????"):  # mkstemp's eight characters
                 left.unlink(missing_ok=True)

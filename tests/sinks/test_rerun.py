@@ -172,6 +172,15 @@ def test_a_recording_has_its_name_when_it_is_whole_also_after_an_error(tmp_path:
     assert [file.name for file in tmp_path.iterdir()] == ["run.rrd"]
 
 
+def test_where_pipes_have_no_names_rerun_writes_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_rerun_places, "FD_FILES", False)
+    with open_to(f"rerun:{tmp_path}/run.rrd") as sink:
+        sink.write(made(0))
+        assert not (tmp_path / "run.rrd").exists()
+    assert Recording(tmp_path / "run.rrd")("/camera", "frame") == [0]
+    assert [file.name for file in tmp_path.iterdir()] == ["run.rrd"]
+
+
 def test_a_full_disk_ends_the_run_and_leaves_nothing(tmp_path: Path) -> None:
     with full_disk(tmp_path / "tiny", "100k") as folder:
         full = pytest.raises(SinkError, match=r"cannot write .*run.rrd: the disk is full")

@@ -84,6 +84,14 @@ def test_variable_frame_rate_keeps_true_times(tmp_path: Path) -> None:
     assert numbers(frames) == list(range(10))
 
 
+def test_a_title_that_is_not_utf8_stops_nothing(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mkv", 3)
+    data = path.read_bytes()
+    assert b"ENCODER" in data
+    path.write_bytes(data.replace(b"ENCODER", b"EN\xffODER"))
+    assert numbers(read(path)[1]) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_rotation_metadata(turn: int, tmp_path: Path) -> None:
     picture = quadrants((64, 96))
