@@ -9,13 +9,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtseg.cli.flags import add_drawing_flags, add_model_flags, add_option_flags, names, run_config_of
+from rtseg.cli.console import OUTCOMES, print_error, printer, shown_log, stderr_console
+from rtseg.cli.flags import (
+    add_drawing_flags,
+    add_model_flags,
+    add_option_flags,
+    add_queueing_flags,
+    add_spec_flags,
+    names,
+    run_config_of,
+)
+from rtseg.cli.parser import add_command, add_renamed
 from rtseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from rtseg.config import RunConfig
 
-__all__ = ["add_bench", "bench_command"]
+__all__ = ["add_bench"]
+
+EXAMPLES = (
+    "rtseg bench clip.mp4  # latency and drops at the clip's own rate",
+    "rtseg bench clip.mp4 --rate max --report bench.json --html bench.html  # peak rate, with a page of charts",
+    "rtseg bench clip.mp4 --vs backend=onnxruntime  # two configurations in pairs: the ratio, with an interval",
+    "rtseg bench clip.mp4 --short-side 256,320,384 --find-rate  # the highest rate that each size holds",
+    "rtseg bench clip.mp4 --budget 33ms --write fast.yaml  # the most accurate configuration within 33 ms",
+)
 
 LISTS = {
     "model": "package names, folders, or ONNX files (default: unet-fast0-camvid)",
@@ -54,20 +72,27 @@ def pace(text: str) -> float | str:
 
 def add_bench(commands: Any) -> None:
     """`rtseg bench`."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "bench",
-        help="measure latency, drops and peak rate of whole pipelines, and compare them",
+        bench_command,
+        purpose="measure latency, drops and peak rate; compare configurations",
         usage="rtseg bench [options] INPUT",
+        examples=EXAMPLES,
         conflict_handler="resolve",
     )
-    parser.add_argument("input", nargs="?", help="clip.mp4, 'frames/*.png', synthetic:drive: held in memory")
-    parser.add_argument("--config", type=Path, metavar="YAML", help="a pipeline file; flags win over it")
+    streams = parser.add_argument_group("input and outputs")
+    streams.add_argument(
+        "input", nargs="?", metavar="INPUT", help="clip.mp4, 'frames/*.png', synthetic:drive: held in memory"
+    )
+    streams.add_argument("--config", type=Path, metavar="YAML", help="a pipeline file; flags win over it")
+    text = "as in rtseg run (default: null:)"
+    add_renamed(streams, "--output", "--sinks", nargs="+", metavar="OUTPUT", help=text)
     load = parser.add_argument_group("load")
     load.add_argument(
         "--rate", type=pace, metavar="FPS|max", help="frames due per second (default: the clip's), or a closed loop"
     )
     load.add_argument("--duration", type=seconds("s"), default=10.0, metavar="T", help="of a repetition (default: 10s)")
-    load.add_argument("--sinks", nargs="+", metavar="OUTPUT", help="as in rtseg run (default: null:)")
     load.add_argument("--repetitions", type=int, default=5, metavar="N", help="of each configuration (default: 5)")
     load.add_argument(
         "--warm-up", type=int, default=10, metavar="N", help="frames before those that count (default: 10)"
@@ -75,9 +100,7 @@ def add_bench(commands: Any) -> None:
     load.add_argument(
         "--memory", type=float, default=1024.0, metavar="MIB", help="for the frames that are held (default: 1024)"
     )
-    load.add_argument("--policy", metavar="POLICY", help="latest, wait, or drop-oldest:N (default: latest)")
-    load.add_argument("--depth", type=int, metavar="N", help="frames in flight in the backend (default: 1)")
-    question = parser.add_argument_group("questions")
+    question = parser.add_argument_group("search and comparison")
     question.add_argument(
         "--find-rate", action="store_true", help="the highest rate with under 1 %% drops and p99 under one period"
     )
@@ -90,21 +113,23 @@ def add_bench(commands: Any) -> None:
     question.add_argument(
         "--vs", metavar="KEY=VALUE[,…]", help="compare with the same but for these settings, in pairs"
     )
-    results = parser.add_argument_group("results")
-    results.add_argument("--json", type=Path, metavar="FILE", help="all figures (docs/bench-schema.md)")
+    results = parser.add_argument_group("report")
+    text = "all figures as JSON (docs/bench-schema.md)"
+    add_renamed(results, "--report", "--json", type=Path, metavar="FILE", help=text)
     results.add_argument("--frames-in-json", action="store_true", help="with the times of every frame")
     results.add_argument("--html", type=Path, metavar="FILE", help="a page with plots, in one file")
     results.add_argument("--png", type=Path, metavar="FOLDER", help="the plots as images")
     results.add_argument("--trace", type=Path, metavar="FILE", help="threads, stages and frames for Perfetto")
     add_model_flags(parser)
-    lists = parser.add_argument_group("lists: every combination is measured")
+    lists = parser.add_argument_group("lists (every combination is measured)")
     for name, text in LISTS.items():
         kind = integers if name == "short_side" else names
         flag = f"--{name.replace('_', '-')}"
         lists.add_argument(flag, nargs="+", action="extend", type=kind, metavar=name.upper(), help=text)
     add_drawing_flags(parser)
+    add_queueing_flags(parser)
     add_option_flags(parser)
-    parser.set_defaults(command=bench_command)
+    add_spec_flags(parser)
 
 
 def integers(text: str) -> tuple[int, ...]:
@@ -122,7 +147,6 @@ def bench_command(args: argparse.Namespace) -> int:
     from rtseg.bench.benchmark import bench, without_frames
     from rtseg.bench.settings import Settings
     from rtseg.bench.show import print_bench
-    from rtseg.cli.main import OUTCOMES, shown_log, stderr_console
     from rtseg.report import check_target, write_report
 
     check_flags(args)
@@ -136,15 +160,12 @@ def bench_command(args: argparse.Namespace) -> int:
         budget_ms=None if args.budget is None else args.budget * 1e3,
     )
     configs, pairs = configurations(args)
-    for path in (args.json, args.html, args.trace, args.write):
+    for path in (args.report, args.html, args.trace, args.write):
         if path is not None:
             check_target(path)
     writers = [(registry.load(WRITERS, name, "report"), getattr(args, name)) for name in WRITERS if getattr(args, name)]
     console = stderr_console()
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
+    say = printer(console)
     with shown_log(console, logging.WARNING):
         data = bench(configs, pairs, settings, say=say, command=["rtseg", *sys.argv[1:]])
     search = data["search"]
@@ -152,18 +173,18 @@ def bench_command(args: argparse.Namespace) -> int:
         write_choice(args.write, data, configs)
         search["written"] = str(args.write)
     print_bench(data, Console())
-    if args.json:
-        write_report(args.json, data if args.frames_in_json else without_frames(data))
+    if args.report:
+        write_report(args.report, data if args.frames_in_json else without_frames(data))
     measured = any(one["repetitions"] for one in data["configurations"])
     for write, target in writers if measured else ():
         write(data, target)
-    done = [args.json, *(target for _, target in writers if measured), search and search.get("written")]
+    done = [args.report, *(target for _, target in writers if measured), search and search.get("written")]
     for path in done:
         if path:
             say(f"wrote {path}")
     if search and search["rate" if search["kind"] == "rate" else "chosen"] is None:
         what = "no rate holds" if search["kind"] == "rate" else f"no configuration holds {search['budget_ms']:g} ms"
-        print(f"rtseg: error: {what}: try a smaller --short-side or a faster --model", file=sys.stderr)
+        print_error(f"{what}: try a smaller --short-side or a faster --model")
         return 1
     return OUTCOMES.get(data["outcome"], 0)
 
@@ -174,8 +195,8 @@ def check_flags(args: argparse.Namespace) -> None:
         raise ConfigError("nothing to measure: give an input, for example `rtseg bench clip.mp4`, or --config")
     if args.write and args.budget is None:
         raise ConfigError("--write writes what --budget chose: give a budget, for example --budget 33ms")
-    if args.frames_in_json and not args.json:
-        raise ConfigError("--frames-in-json needs --json FILE")
+    if args.frames_in_json and not args.report:
+        raise ConfigError("--frames-in-json needs --report FILE")
     if args.png is not None and args.png.exists() and not args.png.is_dir():
         raise ConfigError(f"--png {args.png} is a file: give a folder")
 
@@ -188,10 +209,10 @@ def configurations(args: argparse.Namespace) -> tuple[list[RunConfig], list[tupl
     from rtseg.bench.configurations import changed, check, cross, parse_changes
 
     lists = {name: [one for group in getattr(args, name) or () for one in group] for name in LISTS}
-    plain = argparse.Namespace(**{**vars(args), **dict.fromkeys(LISTS), "output": args.sinks, "report": None})
+    plain = argparse.Namespace(**{**vars(args), **dict.fromkeys(LISTS), "report": None})
     base = run_config_of(plain)
-    if not base.output or args.sinks is None:
-        base = changed(base, {"output": ["null:"], "sink": base.sink if args.sinks else {}}, "command line")
+    if not base.output or args.output is None:
+        base = changed(base, {"output": ["null:"], "sink": base.sink if args.output else {}}, "command line")
     base = changed(base, {"limit": None, "report": None, "headless": False}, "command line")
     configs = cross(base, lists)
     pairs = [(0, place) for place in range(1, len(configs))]

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+from rtseg.cli.console import shown_log, stderr_console
 from rtseg.cli.flags import size
+from rtseg.cli.parser import add_command
 from rtseg.errors import ConfigError
 
-__all__ = ["add_build", "build_command"]
+__all__ = ["add_build"]
+
+EXAMPLES = (
+    "rtseg build unet-fast0-camvid  # fp16, for frames of 16:9",
+    "rtseg build unet-fast0-camvid --size 384x672,768x1344  # two sizes, each as fast as it can be",
+    "rtseg build net.onnx --min 256x256 --opt 384x672 --max 1088x1920 --out net.plan  # a range of sizes",
+    "rtseg build unet-fast0-camvid-int8 --frames clip.mp4  # int8, compared with fp32 on a clip of your own",
+)
 
 
 def sizes(text: str) -> tuple[tuple[int, int], ...]:
@@ -20,10 +30,20 @@ def sizes(text: str) -> tuple[tuple[int, int], ...]:
 
 def add_build(commands: Any) -> None:
     """`rtseg build`."""
-    parser = commands.add_parser("build", help="compile a model for NVIDIA GPUs with TensorRT")
-    parser.add_argument("model", help="package name, folder, or ONNX file")
-    parser.add_argument("--spec", metavar="FILE", help="spec.json of an ONNX file that carries none")
-    parser.add_argument(
+    parser = add_command(
+        commands,
+        "build",
+        build_command,
+        purpose="compile a model for NVIDIA GPUs with TensorRT",
+        usage="rtseg build MODEL [options]",
+        examples=EXAMPLES,
+    )
+    model = parser.add_argument_group("model and plan")
+    model.add_argument("model", metavar="MODEL", help="package name, folder, or ONNX file")
+    model.add_argument("--spec", metavar="FILE", help="spec.json of an ONNX file that carries none")
+    model.add_argument("--out", type=Path, metavar="FILE.plan", help="where the plan goes (default: beside the model)")
+    model.add_argument("--force", action="store_true", help="build even if the plan is there")
+    model.add_argument(
         "--precision", metavar="NAME", help="fp32, fp16 or int8 (default: fp16, int8 for a model of rtseg quantize)"
     )
     shapes = parser.add_argument_group("input sizes (default: what the model gives a 16:9 frame)")
@@ -55,23 +75,18 @@ def add_build(commands: Any) -> None:
         help="pixels that must keep their label (default: 0.99 for fp16, 0.95 for int8; 0 skips the check)",
     )
     check.add_argument(
-        "--reference", metavar="MODEL", help="the fp32 model of a quantised one (default: found by hash)"
+        "--reference", metavar="MODEL", help="the fp32 model of a quantized one (default: found by hash)"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE.plan", help="where the plan goes (default: beside the model)")
-    parser.add_argument("--force", action="store_true", help="build even if the plan is there")
-    parser.add_argument("--layers", action="store_true", help="list every layer")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(command=build_command)
+    report = parser.add_argument_group("report")
+    report.add_argument("--layers", action="store_true", help="list every layer")
+    report.add_argument("--json", action="store_true", help="print JSON")
 
 
 def build_command(args: argparse.Namespace) -> int:
     """`rtseg build`."""
-    import logging
-
     from rich.console import Console
 
     from rtseg import registry
-    from rtseg.cli.main import shown_log, stderr_console
     from rtseg.packages.complete import complete_spec
     from rtseg.packages.spec import find_package
 

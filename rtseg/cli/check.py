@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import importlib
+import json
 import re
 import tempfile
 import time
@@ -12,18 +14,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rtseg import platforms, registry
+from rtseg.cli.parser import add_command
 from rtseg.errors import BackendError, RtsegError
 from rtseg.imports import TELEMETRY, without
-from rtseg.packages.spec import ModelSpec, packages
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.console import Console
 
-__all__ = ["check", "print_check"]
+    from rtseg.packages.spec import ModelSpec
+
+__all__ = ["add_check", "check", "print_check"]
 
 # 8x8 average pooling, then a 1x1 convolution from 3 to 4 channels: ONNX opset 11, dynamic size. tests/cli/test_check.py
 # rebuilds it.
@@ -33,9 +36,8 @@ TINY_ONNX = base64.b64decode(
     "GQgEEAFCAWJKEAAAAAAAAAAAAAAAAAAAQD9aIQoFaW1hZ2USGAoWCAESEgoCCAEKAggDCgMSAWgKAxIBd2IiCgZsb2dpdHMSGAoWCAESEgoCCAEK"
     "AggECgMSAXkKAxIBeEIECgAQCw=="
 )
-KERNEL = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-0.5, -0.5, -0.5]], np.float32)
-BIAS = np.array([0, 0, 0, 0.75], np.float32)
-TINY_SPEC = ModelSpec(name="tiny", classes=("red", "green", "blue", "dark"), multiple=8, output_stride=8)
+KERNEL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (-0.5, -0.5, -0.5))
+BIAS = (0.0, 0.0, 0.0, 0.75)
 SIZE = (64, 96)
 TOLERANCE = 0.02
 """Of numbers up to about 1: half precision passes, a wrong answer does not."""
@@ -52,6 +54,38 @@ FLAGS = (
 """CPU features that decide how fast a network runs."""
 
 
+def add_check(commands: Any) -> None:
+    """`rtseg check`."""
+    parser = add_command(
+        commands,
+        "check",
+        check_command,
+        purpose="show versions, devices and missing extras, and try every backend",
+        usage="rtseg check [--json]",
+        examples=("rtseg check  # for people", "rtseg check --json  # for scripts, or for a bug report"),
+    )
+    parser.add_argument_group("report").add_argument("--json", action="store_true", help="print JSON")
+
+
+def check_command(args: argparse.Namespace) -> int:
+    """`rtseg check`; exits with 1 when no backend works."""
+    from rich.console import Console
+
+    report = check()
+    if args.json:
+        print(json.dumps(report, indent=2))
+    else:
+        print_check(report, Console())
+    return 0 if report["ok"] else 1
+
+
+def tiny_spec() -> ModelSpec:
+    """The spec of the tiny network."""
+    from rtseg.packages.spec import ModelSpec
+
+    return ModelSpec(name="tiny", classes=("red", "green", "blue", "dark"), multiple=8, output_stride=8)
+
+
 def check() -> dict[str, Any]:
     """Look at everything and return it as plain data; nothing that is missing or broken raises.
 
@@ -59,6 +93,8 @@ def check() -> dict[str, Any]:
     `detail`, `precision` and `milliseconds`; `extras` name -> what is missing and how to install it; `models`; `ok`,
     whether some backend works.
     """
+    from rtseg.packages.spec import packages
+
     backends = list(_backends())
     return {
         "versions": _versions(),
@@ -180,6 +216,8 @@ def _backends() -> Iterator[dict[str, Any]]:
 
 def _try(backend: Any, path: Path, device: str) -> dict[str, Any]:
     """Run the tiny network and compare its numbers."""
+    import numpy as np
+
     image = np.random.default_rng(0).random((1, 3, *SIZE), np.float32)
     try:
         scores, precision, took = _run(backend, path, device, image)
@@ -192,11 +230,13 @@ def _try(backend: Any, path: Path, device: str) -> dict[str, Any]:
 
 
 def _run(backend: Any, path: Path, device: str, image: NDArray[np.float32]) -> tuple[NDArray[Any], str, float]:
+    import numpy as np
+
     if backend.name == "torch":  # which rebuilds networks of the registry only
         return _run_torch(device, image)
     if backend.name == "tensorrt":  # whose plan would else be kept under engines/
         path = _tiny_plan(path, device)
-    with backend(path, TINY_SPEC, device=device) as opened:
+    with backend(path, tiny_spec(), device=device) as opened:
         opened.prepare(SIZE)
         start = time.perf_counter()
         opened.submit(image)
@@ -209,7 +249,7 @@ def _tiny_plan(path: Path, device: str) -> Path:
     from rtseg.tensorrt.profiles import Profile
 
     sizes = (Profile.fixed(SIZE),)
-    return build(path, TINY_SPEC, sizes, precision="fp32", device=device, out=path.with_suffix(".plan")).path
+    return build(path, tiny_spec(), sizes, precision="fp32", device=device, out=path.with_suffix(".plan")).path
 
 
 def _run_torch(device: str, image: NDArray[np.float32]) -> tuple[NDArray[Any], str, float]:
@@ -218,7 +258,8 @@ def _run_torch(device: str, image: NDArray[np.float32]) -> tuple[NDArray[Any], s
 
     try:
         with torch.inference_mode():
-            kernel, bias = torch.from_numpy(KERNEL[..., None, None]).to(device), torch.from_numpy(BIAS).to(device)
+            kernel = torch.tensor(KERNEL, device=device)[..., None, None]
+            bias = torch.tensor(BIAS, device=device)
             start = time.perf_counter()
             scores = conv2d(avg_pool2d(torch.from_numpy(image).to(device), 8), kernel, bias)[0].cpu().numpy()
             return scores, "fp32", time.perf_counter() - start
@@ -228,10 +269,12 @@ def _run_torch(device: str, image: NDArray[np.float32]) -> tuple[NDArray[Any], s
 
 def expected(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """The tiny network's logits (4, h, w) in NumPy."""
+    import numpy as np
+
     _, channels, height, width = image.shape
     pooled = image[0].reshape(channels, height // 8, 8, width // 8, 8).mean(axis=(2, 4))
-    scores: NDArray[np.float32] = np.einsum("kc,chw->khw", KERNEL, pooled) + BIAS[:, None, None]
-    return scores
+    scores: NDArray[np.float32] = np.einsum("kc,chw->khw", np.array(KERNEL, np.float32), pooled)
+    return scores + np.array(BIAS, np.float32)[:, None, None]
 
 
 def _extras() -> dict[str, dict[str, Any]]:

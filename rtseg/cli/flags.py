@@ -8,11 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from rtseg.errors import ConfigError
 from rtseg.geometry import parse_size
+from rtseg.registry import DATASETS
 
 if TYPE_CHECKING:
     from rtseg.config import RunConfig
 
-__all__ = ["add_drawing_flags", "add_model_flags", "add_option_flags", "add_run_flags", "model_config", "run_config_of"]
+__all__ = [
+    "DATASET_HELP",
+    "add_data_flags",
+    "add_drawing_flags",
+    "add_model_flags",
+    "add_option_flags",
+    "add_queueing_flags",
+    "add_spec_flags",
+    "model_config",
+    "names",
+    "run_config_of",
+    "size",
+]
+
+DATASET_HELP = "how the folder is laid out (default: recognised): " + ", ".join(DATASETS)
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -102,7 +117,7 @@ RUN_FIELDS = (
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose a network and describe one that carries no spec."""
+    """The flags that choose a network, what runs it, and the size at which it sees a frame."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model", metavar="NAME", help="package name, folder, or ONNX file (default: unet-fast0-camvid)"
@@ -113,6 +128,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", metavar="NAME", help="the backend's device, for example CPU or GPU")
     group.add_argument("--precision", metavar="NAME", help="the backend's arithmetic: fp32, bf16, fp16, int8")
     group.add_argument("--threads", type=int, metavar="N", help="threads of the backend and of the kernels")
+    text = "refine the scores by a dense CRF: none, crf, or crf:radius=3,iterations=2,… (default: none)"
+    group.add_argument("--refine", metavar="none|crf", help=text)
+    group.add_argument("--ignore-class", metavar="NAME[,NAME]", type=names, help="classes that cannot win")
+    group = parser.add_argument_group("network size")
     group.add_argument("--size", metavar="HxW", help="network input size (default: follows the frame's aspect ratio)")
     group.add_argument(
         "--short-side", type=int, metavar="N", help="short side of the network input (default: the spec's)"
@@ -120,9 +139,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fit", choices=("letterbox", "stretch", "crop"), help="how a frame is placed in --size")
     text = "shrink frames without averaging: faster, and less like training"
     group.add_argument("--no-antialias", dest="antialias", action="store_false", default=None, help=text)
-    text = "refine the scores by a dense CRF: none, crf, or crf:radius=3,iterations=2,… (default: none)"
-    group.add_argument("--refine", metavar="none|crf", help=text)
-    group.add_argument("--ignore-class", metavar="NAME[,NAME]", type=names, help="classes that cannot win")
+
+
+def add_spec_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that describe a network which carries no spec."""
     spec = parser.add_argument_group("spec of an ONNX file that carries none")
     spec.add_argument("--spec", metavar="FILE", help="spec.json")
     spec.add_argument("--classes", metavar="FILE", help="class names, one a line")
@@ -132,34 +152,32 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     spec.add_argument("--channels", choices=("RGB", "BGR"), help="channel order of the input")
     spec.add_argument("--layout", choices=("NCHW", "NHWC"), help="layout of the input")
     spec.add_argument("--output-name", metavar="NAME", help="which output holds the classes, if there are several")
-    spec.add_argument("--output-kind", choices=("logits", "probabilities", "labels"), help="if the graph does not tell")
+    text = "what the output holds, if the graph does not tell"
+    spec.add_argument("--output-kind", choices=("logits", "probabilities", "labels"), help=text)
     spec.add_argument("--output-layout", choices=("NCHW", "NHWC", "NHW"), help="layout of the output")
     spec.add_argument("--multiple", type=int, metavar="N", help="the input's sides are multiples of this")
 
 
-def add_run_flags(run: argparse.ArgumentParser) -> None:
-    """Input, outputs and every flag of `rtseg run`."""
-    run.add_argument("input", nargs="?", help="clip.mp4, camera:0, rtsp://…, 'frames/*.png', drive.mcap#/topic, …")
-    run.add_argument(
-        "output", nargs="*", help="out.mp4, frames/%%06d.png, labels:ids/%%06d.png, stats.jsonl, out.mcap, …"
+def add_data_flags(parser: argparse.ArgumentParser, split: str, *, title: str = "data") -> Any:
+    """The flags that choose labelled images, `split` unless another is given; returns their group."""
+    group = parser.add_argument_group(title)
+    group.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of labelled images")
+    group.add_argument("--dataset", metavar="NAME", help=DATASET_HELP)
+    group.add_argument("--split", default=split, metavar="NAME", help=f"which images (default: {split})")
+    return group
+
+
+def add_queueing_flags(parser: argparse.ArgumentParser) -> None:
+    """Which frames wait, and how many are under way."""
+    group = parser.add_argument_group("queueing")
+    group.add_argument(
+        "--policy",
+        metavar="POLICY",
+        help="latest, wait, or drop-oldest:N (default: latest for live input and in bench, else wait)",
     )
-    run.add_argument("--config", type=Path, metavar="YAML", help="a pipeline file; flags win over it")
-    add_model_flags(run)
-    add_drawing_flags(run)
-    flow = run.add_argument_group("flow")
-    flow.add_argument(
-        "--policy", metavar="POLICY", help="latest, wait, or drop-oldest:N (default: latest for live input, else wait)"
+    group.add_argument(
+        "--depth", type=int, metavar="N", help="frames in flight in the backend (default: 1, lowest latency)"
     )
-    flow.add_argument(
-        "--depth", type=int, metavar="N", help="frames in flight in the backend (default 1, lowest latency)"
-    )
-    flow.add_argument("--limit", type=int, metavar="N", help="stop after N frames")
-    flow.add_argument("--headless", action="store_true", default=None, help="no window, even if one is configured")
-    add_option_flags(run)
-    result = run.add_argument_group("results")
-    result.add_argument("--report", metavar="FILE", help="latency report (default: beside a video output; 'none')")
-    result.add_argument("--stats", action="store_true", default=None, help="mean area of each class at the end")
-    result.add_argument("--json", action="store_true", help="print the report as JSON on standard output, nothing else")
 
 
 def add_drawing_flags(parser: argparse.ArgumentParser) -> None:

@@ -241,7 +241,7 @@ def test_page_plots_and_trace_of_a_real_benchmark(tmp_path: Path) -> None:
         ([*SCENE, "--find-rate", "--size", "32x32", "64x64"], "--find-rate takes one configuration, here are 2"),
         ([*SCENE, "--budget", "33ms", "--rate", "max"], "a budget is held at a rate"),
         ([*SCENE, "--write", "x.yaml"], "--write writes what --budget chose"),
-        ([*SCENE, "--frames-in-json"], "--frames-in-json needs --json"),
+        ([*SCENE, "--frames-in-json"], "--frames-in-json needs --report"),
         ([*SCENE, "--json", "none/b.json"], "there is no folder none"),
         ([*SCENE, "--sinks", "x.doc"], "cannot tell what to write from output 'x.doc'"),
         ([*SCENE, "--rate", "max", "--policy", "latest", "--backend", "null"], "would only drop frames"),

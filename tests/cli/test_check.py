@@ -44,8 +44,8 @@ def test_the_tiny_network_is_what_it_is_said_to_be() -> None:
             [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "h", "w"])],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 4, "y", "x"])],
             [
-                numpy_helper.from_array(check.KERNEL[..., None, None], "w"),
-                numpy_helper.from_array(check.BIAS, "b"),
+                numpy_helper.from_array(np.array(check.KERNEL, np.float32)[..., None, None], "w"),
+                numpy_helper.from_array(np.array(check.BIAS, np.float32), "b"),
             ],
         ),
         opset_imports=[helper.make_opsetid("", 11)],
