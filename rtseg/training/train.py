@@ -121,6 +121,7 @@ def train(
             f"{recipe.name}: {recipe.network} on {len(training)} images of {training.name}, "
             f"{run.device}, {recipe.precision}"
         )
+        watch.started(run, batches.steps, last)
         saved = time.monotonic()
 
         while True:
@@ -146,6 +147,8 @@ def train(
                 saved = time.monotonic()
         if processes.first:
             save_checkpoint(run.state(), last)
+            if stopped and (not done or run.seconds):  # after the last step its validation may be left
+                watch.stopped(run, batches.steps, last)
     interruption.pass_on()
     return run
 

@@ -1,14 +1,20 @@
-"""What a person sees of a training: a bar with the remaining time on a terminal, a line per epoch anywhere."""
+"""What a person sees of a training: a line per epoch, and between them a bar with the remaining time.
+
+Where standard output is no terminal, a line every ten seconds takes the bar's place.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from rtseg.progress import Every, print_line
+from rtseg.training.recipe import Recipe
 from rtseg.training.run import Run
 
 __all__ = ["Watch"]
@@ -33,6 +39,7 @@ class Watch:
             self._bar = Progress(*columns, console=self._console, transient=True)
             self._task = self._bar.add_task("starting", total=1.0, state="")
         self._begun: tuple[float, float] | None = None
+        self._every = Every()
 
     def __enter__(self) -> Watch:
         if self._bar:
@@ -45,12 +52,22 @@ class Watch:
 
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-        self._console.file.flush()
+        print_line(self._console, line)
+
+    def started(self, run: Run, epoch_steps: int, last: Path) -> None:
+        """Say when the training will end, and how it is stopped and resumed; `last` is its checkpoint."""
+        length = _length(run.recipe, epoch_steps)
+        begin = f"resuming at step {run.step} of {length}" if run.step else f"training for {length}"
+        self.say(f"{begin}; Ctrl-C stops with a checkpoint in {last}, the same command with --resume continues")
+
+    def stopped(self, run: Run, epoch_steps: int, last: Path) -> None:
+        """Say how far an interrupted training is, and how it is resumed."""
+        done, length = min(run.progress(epoch_steps), 1.0), _length(run.recipe, epoch_steps)
+        self.say(f"stopped at step {run.step}, {done:.0%} of {length}; to continue from {last} add --resume")
 
     def step(self, run: Run, terms: Mapping[str, float], epoch_steps: int) -> None:
         """Show one step."""
-        if not self._bar:
+        if not self._bar and not self._every.due():
             return
         progress, now = run.progress(epoch_steps), time.monotonic()
         start, before = self._begun = self._begun or (now, progress)
@@ -61,10 +78,25 @@ class Watch:
         state += f", {run.seconds[-1]:.2f} s/step"
         if "last" in run.scores:
             state += f", val mIoU {run.scores['last']:.3f}"
-        epoch = math.ceil(run.step / epoch_steps)
-        self._bar.update(self._task, description=f"epoch {epoch}", completed=min(progress, 1.0), state=state)
+        epoch, done = f"epoch {math.ceil(run.step / epoch_steps)}", min(progress, 1.0)
+        if self._bar:
+            self._bar.update(self._task, description=epoch, completed=done, state=state)
+        else:
+            self.say(f"{epoch}, {done:.0%}, {state}")
 
     def validation(self, done: int, count: int) -> None:
         """Show that `done` of `count` images are scored."""
+        state = f"validation, image {done} of {count}"
         if self._bar:
-            self._bar.update(self._task, state=f"validation, image {done} of {count}")
+            self._bar.update(self._task, state=state)
+        elif self._every.due():
+            self.say(state)
+
+
+def _length(recipe: Recipe, epoch_steps: int) -> str:
+    """When a training by this recipe ends, in words."""
+    if recipe.minutes is not None:
+        return f"{recipe.minutes:g} minutes"
+    if recipe.steps is not None:
+        return f"{recipe.steps} steps ({recipe.steps / epoch_steps:.1f} epochs)"
+    return f"{recipe.epochs} epochs ({recipe.epochs * epoch_steps} steps)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from rtseg import progress
 from rtseg.frame import Frame, StreamInfo
 from rtseg.pipeline.loop import Pipeline
 from rtseg.pipeline.watch import watcher
@@ -18,8 +20,8 @@ from rtseg.timing import Recorder, StageClock
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 
-def shown(info: StreamInfo, terminal: bool = True, limit: int | None = None) -> str:
-    """What is on the screen when three frames are done and two were lost."""
+def shown(info: StreamInfo, terminal: bool = True, limit: int | None = None, lines: int = 0) -> str:
+    """What is on the screen when three frames are done and two were lost, and `lines` lines are there."""
     out, recorder = io.StringIO(), Recorder()
     for index in range(3):
         done = (index + 1) * 100_000_000
@@ -27,7 +29,9 @@ def shown(info: StreamInfo, terminal: bool = True, limit: int | None = None) -> 
     parts = SimpleNamespace(recorder=recorder, drops=2, delivery=SimpleNamespace(drops=0))
     console = Console(file=out, force_terminal=terminal, width=120, color_system=None)
     with watcher(console, limit)(cast(Pipeline, cast(Any, parts)), info):
-        pass
+        deadline = time.monotonic() + 10
+        while out.getvalue().count("\n") < lines and time.monotonic() < deadline:
+            time.sleep(0.005)
     return out.getvalue()
 
 
@@ -51,5 +55,18 @@ def test_what_has_no_known_end_has_a_line(info: StreamInfo) -> None:
     assert "━" not in text
 
 
-def test_nothing_is_shown_where_there_is_no_terminal() -> None:
+def test_a_short_run_prints_no_line_where_there_is_no_terminal() -> None:
     assert shown(stream(24), terminal=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("info", "limit", "count"),
+    [(stream(24), None, "3 of 24"), (stream(24), 7, "3 of 7"), (stream(None), None, "3"), (stream(9, True), None, "3")],
+)
+def test_a_line_now_and_then_where_there_is_no_terminal(
+    info: StreamInfo, limit: int | None, count: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.01)
+    lines = shown(info, terminal=False, limit=limit, lines=2).splitlines()
+    assert len(lines) >= 2
+    assert set(lines) == {f"{count} frames, 10.0 fps, 20 ms p50, 2 dropped"}

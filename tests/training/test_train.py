@@ -211,6 +211,10 @@ def test_sigterm_saves_and_ends_with_its_exit_code(path: Path, data: Path, tmp_p
     done = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (143, "")
     assert load_checkpoint(out / "last.pt")["step"] == 3  # the step in hand was finished
+    lines = done.stdout.splitlines()
+    assert lines[1].startswith("training for 1000000 steps (")
+    assert lines[-1].startswith("stopped at step 3, 0% of 1000000 steps (")
+    assert lines[-1].endswith(f"; to continue from {out}/last.pt add --resume")
 
 
 def test_learns_a_tiny_data_set(recipe: Recipe, data: Path) -> None:
