@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rtseg.cli.console import stderr_console
+from rtseg.cli.console import printer, stderr_console
 from rtseg.cli.flags import add_data_flags, add_model_flags, add_spec_flags, model_config
 from rtseg.cli.parser import add_command, add_renamed
 
@@ -34,7 +34,9 @@ def add_eval(commands: Any) -> None:
     data.add_argument("--limit", type=int, metavar="N", help="score only the first N images")
     add_model_flags(parser)
     report = parser.add_argument_group("report")
-    report.add_argument("--out", type=Path, metavar="FILE", help="write the scores as JSON")
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the scores as JSON, beside those that a package keeps"
+    )
     add_renamed(report, "--html", "--page", type=Path, metavar="FILE", help="write a page of the worst images")
     report.add_argument("--worst", type=int, default=12, metavar="N", help="how many of them (default: 12)")
     report.add_argument("--json", action="store_true", help="print JSON")
@@ -43,7 +45,7 @@ def add_eval(commands: Any) -> None:
 
 def eval_command(args: argparse.Namespace) -> int:
     """`rtseg eval`."""
-    from rtseg.evaluation import Worst, evaluate, table, write_scores
+    from rtseg.evaluation import Worst, evaluate, record_scores, table
     from rtseg.pipeline.opening import make_segmenter, open_model
     from rtseg.report import check_target
 
@@ -63,7 +65,10 @@ def eval_command(args: argparse.Namespace) -> int:
         )
         if worst:
             worst.write(backend.spec, scores)
-    if args.out:
-        write_scores(scores, args.out, config.model)
     print(json.dumps(scores, indent=2) if args.json else table(scores))
+    say = printer(stderr_console(), quiet=args.json)
+    for line in record_scores(scores, config, out=args.out, limit=args.limit):
+        say(line)
+    if args.html:
+        say(f"wrote {args.html}")
     return 0

@@ -128,11 +128,11 @@ def evaluate(
 
 
 def write_scores(scores: dict[str, Any], out: Path, model: str) -> None:
-    """Write scores as JSON with facts of the model file; as `eval.json` of its package they also renew CARD.md."""
+    """Write scores as JSON with the arithmetic and hash of the model file; as its package's `eval.json`, CARD.md too."""
     path = find_package(model).path
     arithmetic = "int8" if path.suffix == ".onnx" and is_quantised(path) else "float"
-    facts = {"arithmetic": arithmetic, "sha256": file_hash(path)}
-    write_text(out, json.dumps({**scores, **facts}, indent=2) + "\n")
+    file = {"arithmetic": arithmetic, "sha256": file_hash(path)}
+    write_text(out, json.dumps({**scores, **file}, indent=2) + "\n")
     if out.name == "eval.json" and out.resolve().parent == path.resolve().parent:
         write_card(path.parent)
 
