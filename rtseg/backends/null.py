@@ -27,7 +27,7 @@ NULL_SPEC = ModelSpec(
     short_side=256,
     multiple=8,
     output_stride=8,
-    licence="Apache-2.0",
+    license="Apache-2.0",
 )
 """What `--backend null` runs when no model is given: four vertical bands."""
 WIN, LOSE = 8.0, -8.0

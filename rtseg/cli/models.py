@@ -28,6 +28,6 @@ def models_command(args: argparse.Namespace) -> int:
 
     for name, path in packages().items():
         spec = find_package(name).spec
-        classes = f"{len(spec.classes)} classes, {spec.licence}" if spec else "no spec"
+        classes = f"{len(spec.classes)} classes, {spec.license}" if spec else "no spec"
         print(f"{name}\t{classes}\t{path}")
     return 0

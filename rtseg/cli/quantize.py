@@ -41,5 +41,5 @@ def quantize_command(args: argparse.Namespace) -> int:
     from rtseg.export.quantize import quantize
 
     spec = quantize(args.model, args.out, data=args.data, dataset=args.dataset, split=args.split, images=args.images)
-    print(f"wrote {args.out}/model.onnx ({spec.provenance['quantised']['to']}): score it with rtseg eval")
+    print(f"wrote {args.out}/model.onnx ({spec.provenance['quantized']['to']}): score it with rtseg eval")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,14 @@ KEEP_BYTES = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What does not depend on the split: class names, (R, G, B) per class, the label that is no class, licence, and
+    """What does not depend on the split: class names, (R, G, B) per class, the label that is no class, license, and
     whether images with neighbouring numbers may follow one another in time."""
 
     name: str
     classes: tuple[str, ...]
     palette: tuple[tuple[int, ...], ...]
     ignore_index: int
-    licence: str
+    license: str
     drives: bool = True
 
     def __post_init__(self) -> None:
@@ -71,10 +72,16 @@ class Dataset:
         problems: Sequence[str] = (),
     ) -> None:
         self.name, self.classes, self.palette = facts.name, facts.classes, facts.palette
-        self.ignore_index, self.licence = facts.ignore_index, facts.licence
+        self.ignore_index, self.license = facts.ignore_index, facts.license
         self.facts, self.split, self.names, self.problems = facts, split, list(names), list(problems)
         self._read_image, self._read_label = read_image, read_label
         self._kept: dict[int, tuple[Image, Labels]] = {}
+
+    @property
+    def licence(self) -> str:
+        """`license` by the name that it had in 0.1; deprecated."""
+        warnings.warn("Dataset.licence is called license", DeprecationWarning, stacklevel=2)
+        return self.license
 
     def __len__(self) -> int:
         return len(self.names)

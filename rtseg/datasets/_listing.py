@@ -10,7 +10,7 @@
     masks: ids                                      # or colors: how masks are read, where it is not plain
     channels: RGB                                   # order in .npy images (the default), or BGR
     name: my-data
-    licence: CC BY 4.0
+    license: CC BY 4.0
 
 A class called void, ignore, unlabelled or unlabeled is void.
 """
@@ -54,7 +54,7 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     masks: Literal["ids", "colors"] | None = None
     channels: Literal["RGB", "BGR"] = "RGB"
     name: str | None = None
-    licence: str = "unknown"
+    license: str = "unknown"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,10 @@ def read_listing(folder: Path) -> Listing:
     yaml, text = (folder / name for name in LISTINGS)
     if yaml.is_file():
         try:
-            return _listing(msgspec.yaml.decode(yaml.read_bytes(), type=File), folder, str(yaml))
+            content = msgspec.yaml.decode(yaml.read_bytes())
+            if isinstance(content, dict) and "license" not in content and "licence" in content:
+                content["license"] = content.pop("licence")  # the key of 0.1
+            return _listing(msgspec.convert(content, File), folder, str(yaml))
         except (msgspec.DecodeError, OSError) as exc:
             raise ConfigError(f"{yaml}: {' '.join(str(exc).split())}") from exc
     if text.is_file():
@@ -176,7 +179,7 @@ def _listing(file: File, folder: Path, origin: str) -> Listing:
         tuple(names),
         _palette(entries, len(names)),
         VOID,
-        file.licence,
+        file.license,
     )
     allowed = f"{_ranges(ids)} ({origin})"
     color_map = ColorMap(colors, f"one of the {len(colors)} colours listed ({origin})") if colors else None

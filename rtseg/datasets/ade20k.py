@@ -14,8 +14,8 @@ from rtseg.errors import ConfigError
 __all__ = ["FACTS", "LAYOUT"]
 
 _palette, _classes = published("ade20k")
-LICENCE = "BSD-3-Clause (annotations), images for research only"
-FACTS = Facts("ade20k", _classes, tuple(_palette), 255, LICENCE, drives=False)
+LICENSE = "BSD-3-Clause (annotations), images for research only"
+FACTS = Facts("ade20k", _classes, tuple(_palette), 255, LICENSE, drives=False)
 IDS = IdMap({0: 255, **{value: value - 1 for value in range(1, 151)}}, "1 to 150, or 0 for void")
 FOLDERS = {"train": "training", "val": "validation"}
 

@@ -126,7 +126,7 @@ def report(folder: Path, checked: list[CheckedSplit]) -> dict[str, Any]:
     return {
         "folder": str(folder),
         "dataset": dataset.name,
-        "licence": dataset.licence,
+        "license": dataset.license,
         "classes": len(dataset.classes),
         "ignore_index": dataset.ignore_index,
         "problems": sum(len(one.problems) for one in checked),
@@ -140,7 +140,7 @@ def print_check(found: dict[str, Any], console: Console) -> None:
     from rich.text import Text
 
     splits = found["splits"]
-    title = f"{found['dataset']}: {found['classes']} classes, licence {found['licence']}, {found['folder']}"
+    title = f"{found['dataset']}: {found['classes']} classes, license {found['license']}, {found['folder']}"
     console.print(Text(title, style="bold"), soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     for heading in ("split", "images", "void", "sizes (height x width)"):

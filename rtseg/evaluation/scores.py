@@ -128,7 +128,7 @@ def evaluate(
 
 
 def write_scores(scores: dict[str, Any], out: Path, model: str) -> None:
-    """Write scores as JSON with the arithmetic and hash of the model file; as its package's `eval.json`, CARD.md too."""
+    """Write scores as JSON with the model file's arithmetic and hash; as its package's `eval.json`, CARD.md too."""
     path = find_package(model).path
     arithmetic = "int8" if path.suffix == ".onnx" and is_quantised(path) else "float"
     file = {"arithmetic": arithmetic, "sha256": file_hash(path)}

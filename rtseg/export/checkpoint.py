@@ -33,7 +33,7 @@ from rtseg.frame import Labels
 from rtseg.models import build
 from rtseg.models.blocks import Network
 from rtseg.packages.card import write_card
-from rtseg.packages.spec import METADATA_KEY, ModelSpec
+from rtseg.packages.spec import METADATA_KEY, ModelSpec, read_spec
 from rtseg.training.data import CAMVID
 from rtseg.training.train import load_checkpoint
 
@@ -65,7 +65,7 @@ def export(
         raise ConfigError(f"unknown precision '{precision}' of stored weights: {nearest(precision, PRECISIONS)}")
     state = load_checkpoint(checkpoint)
     recipe = msgspec.json.decode(state["recipe"])
-    base = msgspec.json.decode(state["spec"], type=ModelSpec) if "spec" in state else CAMVID
+    base = read_spec(state["spec"], str(checkpoint)) if "spec" in state else CAMVID
     network = build(recipe["network"], len(base.classes))
     wanted = network.state_dict().keys()
     network.load_state_dict({key: value for key, value in state["average"].items() if key in wanted})

@@ -173,7 +173,7 @@ def _reference(path: Path, spec: ModelSpec, check: Check) -> Path:
     """The float32 model that a quantised one was made of."""
     if check.reference is not None:
         return check.reference
-    made_from = spec.provenance.get("quantised", {}).get("from")
+    made_from = spec.provenance.get("quantized", {}).get("from")
     for model in packages().values():
         if made_from is not None and file_hash(model) == made_from:
             return model

@@ -61,7 +61,7 @@ def quantize(
         name=out.resolve().name,
         provenance={
             **segmenter.spec.provenance,
-            "quantised": {
+            "quantized": {
                 "from": file_hash(path),
                 "to": "int8 QDQ, weights per channel, activations per tensor, symmetric",
                 "calibrated_on": f"{count} images of {chosen.name} {split}, ranges from the extremes",

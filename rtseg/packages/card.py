@@ -39,7 +39,7 @@ def _card(spec: ModelSpec, size: int, scores: dict[str, Any] | None) -> str:
         f"short side {spec.short_side} by default |",
         f"| output | {spec.output_kind} at 1/{spec.output_stride} of the input's size |",
         f"| file | model.onnx, {size / 1e6:.1f} MB |",
-        f"| licence | {spec.licence} |",
+        f"| license | {spec.license} |",
         f"| trained on | {spec.provenance.get('data', 'unknown')} |",
         f"| initial weights | {spec.provenance.get('initial_weights', 'unknown')} |",
         f"| recipe | {_recipe(recipe)} |",

@@ -13,7 +13,7 @@ from rtseg import registry
 from rtseg.errors import BackendError, ConfigError, MissingExtra, ModelError, nearest
 from rtseg.packages.onnx_file import OnnxFile, TensorInfo, read_onnx
 from rtseg.packages.output import Output, Shape, Size, find_output
-from rtseg.packages.spec import METADATA_KEY, ModelSpec, read_spec, written_fields
+from rtseg.packages.spec import METADATA_KEY, ModelSpec, current_keys, read_spec, written_fields
 
 __all__ = ["complete_spec"]
 
@@ -95,7 +95,7 @@ def _settled(model: OnnxFile, base: ModelSpec | None, written: Set[str]) -> dict
 def _given(overrides: Mapping[str, Any]) -> dict[str, Any]:
     choices = [name for name in FIELDS if name not in READ_ONLY]
     given = {}
-    for name, value in overrides.items():
+    for name, value in current_keys(overrides).items():
         if name not in choices:
             raise ConfigError(f"unknown model setting '{name}': {nearest(name, choices)}")
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ __all__ = [
     "METADATA_KEY",
     "ModelSpec",
     "Package",
+    "current_keys",
     "find_package",
     "package_folders",
     "packages",
@@ -23,6 +26,9 @@ __all__ = [
 
 METADATA_KEY = "rtseg.spec"
 """Key of the ONNX metadata entry that holds the spec as JSON."""
+RENAMED = {"licence": "license"}
+RENAMED_PROVENANCE = {"quantised": "quantized"}
+"""Keys of 0.1, which are read and never written."""
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +59,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     palette: tuple[tuple[int, ...], ...] = ()
     ignore_index: int = 255
     network: str | None = None
-    licence: str = "unknown"
+    license: str = "unknown"
     provenance: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
@@ -81,6 +87,12 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             return int(name)
         raise ModelError(f"no class '{name}' in model {self.name}: {nearest(name, self.classes)}")
 
+    @property
+    def licence(self) -> str:
+        """`license` by the name that it had in 0.1; deprecated."""
+        warnings.warn("ModelSpec.licence is called license", DeprecationWarning, stacklevel=2)
+        return self.license
+
     def to_json(self) -> str:
         """The spec as indented JSON, the text of spec.json."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n"
@@ -95,16 +107,31 @@ class Package(msgspec.Struct, frozen=True):
 
 
 def read_spec(text: str | bytes, origin: str) -> ModelSpec:
-    """Parse spec JSON; ModelError naming `origin` and the offending field otherwise."""
+    """Parse spec JSON, of earlier releases too; ModelError naming `origin` and the offending field otherwise."""
     try:
-        return msgspec.json.decode(text, type=ModelSpec)
+        return msgspec.convert(current_keys(msgspec.json.decode(text)), ModelSpec)
     except (msgspec.DecodeError, ModelError) as exc:
         raise ModelError(f"{origin}: not a valid model spec: {exc}") from exc
 
 
 def written_fields(text: str | bytes) -> frozenset[str]:
     """The fields that valid spec JSON names: in a short file by hand the others are left to the graph, not defaults."""
-    return frozenset(msgspec.json.decode(text))
+    return frozenset(current_keys(msgspec.json.decode(text)))
+
+
+def current_keys(content: Any) -> Any:
+    """Fields of a spec with the keys of earlier releases, also in `provenance`, by today's names; else as they are."""
+    if not isinstance(content, Mapping):
+        return content
+    fields = _renamed(content, RENAMED)
+    if isinstance(fields.get("provenance"), Mapping):
+        fields["provenance"] = _renamed(fields["provenance"], RENAMED_PROVENANCE)
+    return fields
+
+
+def _renamed(content: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A copy with old keys by their new names; where both are there, the old one stays, and is an unknown key."""
+    return {names[key] if key in names and names[key] not in content else key: content[key] for key in content}
 
 
 def package_folders() -> list[Path]:

@@ -25,7 +25,7 @@ CAMVID = ModelSpec(
     short_side=360,
     multiple=8,
     output_stride=8,
-    licence="CC BY-NC 4.0 (weights trained on CamVid)",
+    license="CC BY-NC 4.0 (weights trained on CamVid)",
 )
 """What every network trained on CamVid has in common; name, network and provenance are filled in at export."""
 
@@ -96,12 +96,12 @@ class Batches:
 
 def spec_of_data(dataset: Dataset) -> ModelSpec:
     """What every network trained on a data set has in common; name, network and provenance are filled in at export."""
-    licence = dataset.licence
+    terms = dataset.license
     return ModelSpec(
         name=dataset.name,
         classes=dataset.classes,
         palette=tuple(dataset.palette),
         ignore_index=dataset.ignore_index,
         short_side=min(dataset.label(0).shape),
-        licence=f"{licence} (weights trained on {dataset.name})" if licence != "unknown" else licence,
+        license=f"{terms} (weights trained on {dataset.name})" if terms != "unknown" else terms,
     )

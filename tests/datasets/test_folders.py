@@ -51,16 +51,19 @@ def test_colours_with_names(tmp_path: Path) -> None:
         dataset.label(0)
 
 
-def test_dataset_yaml(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["license", "licence"])
+def test_dataset_yaml(key: str, tmp_path: Path) -> None:
     folder = make.write_folders(tmp_path, count=1)
     (folder / "split.txt").write_text("00 validation\n")
     (folder / "dataset.yaml").write_text(
-        "name: yard\nlicence: CC0-1.0\nignore: [9, [1, 1, 1]]\n"
+        f"name: yard\n{key}: CC0-1.0\nignore: [9, [1, 1, 1]]\n"
         "classes: [grass, {name: animal, id: [11, 12], color: [255, 0, 0]}, {name: path, id: 2}]\n"
     )
     make.write_mask(folder / "masks/00.png", 0, 11, 12, 2, 9)
     dataset = open_dataset(folder, "val")
-    assert (dataset.name, dataset.licence, dataset.classes) == ("yard", "CC0-1.0", ("grass", "animal", "path"))
+    with pytest.warns(DeprecationWarning, match="called license"):
+        assert dataset.licence == dataset.license
+    assert (dataset.name, dataset.license, dataset.classes) == ("yard", "CC0-1.0", ("grass", "animal", "path"))
     assert dataset.label(0)[:, 0].tolist() == [0, 1, 1, 2, 255, 255]
     make.write_mask(folder / "masks/00.png", 0, 255)
     with pytest.raises(ConfigError, match=r"00.png: id 255 at row 1, .* expected 0, 2, 9, 11 to 12 \(.*dataset.yaml\)"):

@@ -303,7 +303,7 @@ def test_the_original_is_found_by_its_hash(tmp_path: Path) -> None:
     from rtseg.files import file_hash
 
     path, spec, _ = quantised(tmp_path)
-    spec = msgspec.structs.replace(spec, provenance={"quantised": {"from": file_hash(package.path)}})
+    spec = msgspec.structs.replace(spec, provenance={"quantized": {"from": file_hash(package.path)}})
     assert making._reference(path, spec, QUICK) == package.path
 
 

@@ -65,7 +65,7 @@ def test_package_is_complete(package: Path) -> None:
     assert spec.provenance["minutes"] == 1.5
     assert spec.provenance["val_miou_in_training"] == 0.25
     assert spec.provenance.keys() >= PROVENANCE
-    assert spec.provenance["checkpoint"] == "last" and "NC" in spec.licence
+    assert spec.provenance["checkpoint"] == "last" and "NC" in spec.license
     assert "AdamW" in (package / "CARD.md").read_text()
 
 

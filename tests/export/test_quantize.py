@@ -52,7 +52,7 @@ def test_package_is_complete_and_half_the_size(twin: Path) -> None:
     assert source.spec is not None
     assert spec.name == "street-int8"
     assert (spec.classes, spec.mean, spec.multiple) == (source.spec.classes, source.spec.mean, source.spec.multiple)
-    assert spec.provenance["quantised"]["calibrated_on"].startswith("3 images of camvid train")
+    assert spec.provenance["quantized"]["calibrated_on"].startswith("3 images of camvid train")
     assert spec.provenance["recipe"] == source.spec.provenance["recipe"]
     graph = onnx.load(twin / "model.onnx")
     onnx.checker.check_model(graph)

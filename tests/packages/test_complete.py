@@ -406,3 +406,8 @@ else:
             text = self.told(tmp_path, path, "openvino", "onnxruntime", given=json.dumps({**given, "classes": classes}))
             assert ("has 3 channels, but 2 class names were given" in text) == refused, text
             assert ('"output_stride": 8' in text) != refused, text
+
+
+def test_a_field_by_its_name_of_earlier_releases(tmp_path: Path) -> None:
+    path = conv_model(tmp_path / "net.onnx")
+    assert complete_spec(path, None, {**NORMALISATION, "licence": "MIT"}).license == "MIT"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rtseg.errors import ModelError
 from rtseg.files import write_text
 from rtseg.packages import spec as spec_module
-from rtseg.packages.spec import ModelSpec, find_package, packages, read_spec
+from rtseg.packages.onnx_file import read_onnx
+from rtseg.packages.spec import METADATA_KEY, ModelSpec, find_package, packages, read_spec
 
 SPEC = ModelSpec(
     name="road",
@@ -149,3 +150,25 @@ def test_write_text_leaves_no_half(tmp_path: Path) -> None:
         write_text(path, "\ud800")
     assert path.read_text(encoding="utf-8") == "zweiter: ä"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_keys_of_earlier_releases_are_read_and_not_written(tmp_path: Path) -> None:
+    old = '{"name": "x", "classes": ["a"], "licence": "MIT", "provenance": {"quantised": {"to": "int8"}, "steps": 3}}'
+    spec = read_spec(old, "spec.json")
+    assert (spec.license, spec.provenance) == ("MIT", {"quantized": {"to": "int8"}, "steps": 3})
+    with pytest.warns(DeprecationWarning, match="ModelSpec.licence is called license"):
+        assert spec.licence == "MIT"
+    assert (
+        '"license": "MIT"' in spec.to_json() and "licence" not in spec.to_json() and "quantised" not in spec.to_json()
+    )
+    assert spec_module.written_fields(old) == {"name", "classes", "license", "provenance"}
+    with pytest.raises(ModelError, match="unknown field `licence`"):
+        read_spec('{"name": "x", "classes": ["a"], "licence": "MIT", "license": "MIT"}', "spec.json")
+
+
+def test_packages_here_have_todays_keys_beside_files_that_carry_the_old_ones() -> None:
+    for path in packages().values():
+        package, inside = find_package(str(path.parent)), read_onnx(path).metadata[METADATA_KEY]
+        assert package.spec is not None and package.spec.license != "unknown"
+        assert path.with_name("spec.json").read_text() == package.spec.to_json()
+        assert read_spec(inside, "metadata") == package.spec

@@ -22,7 +22,7 @@ SPEC = ModelSpec(
     output_stride=8,
     mean=(0.4, 0.45, 0.5),
     std=(0.2, 0.25, 0.3),
-    licence="Apache-2.0",
+    license="Apache-2.0",
 )
 
 

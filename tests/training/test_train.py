@@ -234,7 +234,7 @@ def test_the_checkpoint_says_what_it_was_trained_on(recipe: Recipe, data: Path, 
     state = load_checkpoint(tmp_path / "run" / "last.pt")
     spec = msgspec.json.decode(state["spec"], type=ModelSpec)
     assert (spec.classes, spec.palette, spec.ignore_index) == (CAMVID.classes, CAMVID.palette, 11)
-    assert spec.name == "camvid" and spec.short_side == 48 and spec.licence.startswith("CC BY-NC 4.0")
+    assert spec.name == "camvid" and spec.short_side == 48 and spec.license.startswith("CC BY-NC 4.0")
     assert state["data"] == "camvid train, 4 images, the first 48x64"
     assert state["step"] == 1 and state["device"] == "cpu"
 
