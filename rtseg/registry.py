@@ -21,6 +21,7 @@ __all__ = [
     "ENCODERS",
     "ENCODER_STRIDES",
     "NETWORKS",
+    "PROBES",
     "SINKS",
     "SOURCES",
     "accepted",
@@ -60,6 +61,11 @@ BACKENDS: Table = {
     "torch": ("rtseg.backends.torch:TorchBackend", "train"),
     "null": ("rtseg.backends.null:NullBackend", None),
 }
+PROBES: Table = {
+    "openvino": ("rtseg.backends.openvino:output_shapes", None),
+    "onnxruntime": ("rtseg.backends.onnxruntime:output_shapes", "onnx"),
+}
+"""What finds the shapes of an ONNX file's outputs for an input that the file itself says nothing of."""
 BUILDERS: Table = {"tensorrt": ("rtseg.export.build:build", "tensorrt")}
 """What makes the plan of a backend that runs compiled plans, where none is in the cache."""
 NETWORKS: Table = {

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg.drawing.meanings import match, means
 from rtseg.errors import ConfigError, nearest
-from rtseg.meanings import match, means
 from rtseg.packages.spec import ModelSpec
 
 __all__ = [

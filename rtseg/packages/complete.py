@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -187,9 +187,7 @@ def _output_shapes(
     """
     problems: list[BackendError] = []
     shapes = {layout: (1, 3, *size) if layout == "NCHW" else (1, *size, 3) for layout in layouts}
-    if _installed("openvino"):
-        from rtseg.backends.openvino import output_shapes
-
+    if (output_shapes := _probe("openvino")) is not None:
         for layout, shape in shapes.items():
             try:
                 return layout, output_shapes(model.path, source.name, shape)
@@ -200,9 +198,7 @@ def _output_shapes(
     written = {out.name: None if out.dims is None else _shape(out.dims) for out in model.outputs}
     if fixed and all(dims is not None and None not in dims for dims in written.values()):
         return layouts[0], written
-    if _installed("onnxruntime"):
-        from rtseg.backends.onnxruntime import output_shapes as tried_shapes
-
+    if (tried_shapes := _probe("onnxruntime")) is not None:
         failed: BackendError | None = None
         for layout, shape in shapes.items():
             try:
@@ -215,14 +211,14 @@ def _output_shapes(
     return layouts[0], {**written, **_described_shape(model, written, size, known)}
 
 
-def _installed(backend: str) -> bool:
-    """Whether a backend's package is there and loads."""
+def _probe(runtime: str) -> Callable[..., dict[str, Shape | None]] | None:
+    """What finds output shapes by a runtime; None where its package is not there or does not load."""
     try:
-        registry.load(registry.BACKENDS, backend, "backend")
+        probe: Callable[..., dict[str, Shape | None]] = registry.load(registry.PROBES, runtime, "runtime")
     except MissingExtra as exc:
         logger.debug("%s", exc)
-        return False
-    return True
+        return None
+    return probe
 
 
 def _described_shape(
