@@ -1,4 +1,6 @@
-# make demo    run the default model on a real clip (CLIP=path for your own); writes demo/overlay.mp4 and demo/report.json
+# make demo    run the default model on a real clip (CLIP=path for your own); writes demo/overlay.mp4, demo/contact-sheet.png
+#              and demo/report.json; the clip, a drive of 10 s, is fetched once into build/demo (88 MB)
+# make picture   the README's picture, docs/overlay.jpg, from that drive
 # make test    install what the tests need and run them, those of the GPU on an emulated driver
 # make gpu     all checks that need an NVIDIA GPU, in under eight minutes; writes docs/results/ (NO_VENV=1: with PYTHON as it is)
 # make test-system  the long tests: every network with its file and its engine, servers, browsers (some minutes)
@@ -11,9 +13,10 @@ CLIP ?=
 # --complete: a test that lacks a program of the system fails instead of being skipped.
 PYTEST_FLAGS ?=
 BENCH_CLIP ?= $(wildcard ../shared/data/video/highway_960x540.mp4)
+LOOK := --visualize overlay,contour --legend
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test gpu test-zoo test-system lint bench clean
+.PHONY: demo picture test gpu test-zoo test-system lint bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/bin/python:
@@ -43,7 +46,15 @@ $(VENV)/ros.stamp: $(VENV)/dev.stamp tools/build_ros_messages.py rtseg/messages/
 demo: $(VENV)/demo.stamp
 	@mkdir -p demo
 	@clip='$(CLIP)'; [ -n "$$clip" ] || clip=$$($(BIN)/python tools/demo_clip.py); \
-	$(BIN)/rtseg run "$$clip" demo/overlay.mp4 --legend --hud --report demo/report.json
+	$(BIN)/rtseg run "$$clip" demo/overlay.mp4 $(LOOK) --hud --report demo/report.json && \
+	$(BIN)/python tools/contact_sheet.py demo/overlay.mp4 demo/contact-sheet.png
+
+# The frame 5 s into the drive, without the HUD: its figures are those of one machine at one time.
+picture: $(VENV)/demo.stamp
+	@mkdir -p build/picture
+	@clip=$$($(BIN)/python tools/demo_clip.py) && \
+	$(BIN)/rtseg run "$$clip" build/picture/%06d.jpg $(LOOK) --quality 88 --limit 126 --report none && \
+	cp build/picture/000125.jpg docs/overlay.jpg
 
 test: $(VENV)/gpu.stamp $(VENV)/ros.stamp
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not slow and not gpu and not soak"
@@ -65,7 +76,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/win32
 
 bench: $(VENV)/dev.stamp
-	@clip='$(BENCH_CLIP)'; [ -n "$$clip" ] || clip=$$($(BIN)/python tools/demo_clip.py); \
+	@clip='$(BENCH_CLIP)'; [ -n "$$clip" ] || clip=$$($(BIN)/python tools/demo_clip.py --installed); \
 	$(BIN)/python tools/bench_kernels.py --clip "$$clip" --model unet-fast0-camvid --out docs/bench/kernels.json && \
 	$(BIN)/python tools/bench_pipeline.py --clip "$$clip" --out docs/bench/pipeline.json && \
 	$(BIN)/python tools/update_readme.py
