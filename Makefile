@@ -4,7 +4,7 @@
 # make test    install what the tests need and run them, those of the GPU on an emulated driver
 # make gpu     all checks that need an NVIDIA GPU, in under eight minutes; writes docs/results/ (NO_VENV=1: with PYTHON as it is)
 # make test-system  the long tests: every network with its file and its engine, servers, browsers (some minutes)
-# make lint    format, lint and type checks
+# make lint    format, lint and type checks; workflows, templates, containers, citation (make lint-files)
 # make bench   measure the stages beside what a user would otherwise write; writes docs/bench/ and the README's figures
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +16,7 @@ BENCH_CLIP ?= $(wildcard ../shared/data/video/highway_960x540.mp4)
 LOOK := --visualize overlay,contour --legend
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo picture test gpu test-zoo test-system lint bench clean
+.PHONY: demo picture test gpu test-zoo test-system lint lint-files bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/bin/python:
@@ -74,6 +74,14 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/win32
+	$(MAKE) lint-files
+
+lint-files: $(VENV)/dev.stamp
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.citation-file-format CITATION.cff
+	$(if $(filter x86_64,$(shell uname -m)),$(BIN)/hadolint containers/*.Dockerfile,@echo "no hadolint for this machine" >&2)
 
 bench: $(VENV)/dev.stamp
 	@clip='$(BENCH_CLIP)'; [ -n "$$clip" ] || clip=$$($(BIN)/python tools/demo_clip.py --installed); \

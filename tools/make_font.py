@@ -1,4 +1,4 @@
-"""Make the letters of legend and HUD, rtseg/drawing/fonts/*.npz, from a font: python tools/make_font.py FONT.ttf OUT.npz
+"""Make the letters of legend and HUD, rtseg/drawing/fonts/*.npz, of a font: tools/make_font.py FONT.ttf OUT.npz
 
 The one in the repository is of Roboto Medium (Debian's fonts-roboto-unhinted, version 2:0~20170802), which is under the
 Apache License 2.0. Needs Pillow. The arrays in the file are described in rtseg/drawing/text.py.
