@@ -22,39 +22,68 @@ DEFAULT_MODEL = "unet-fast0-camvid"
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole pipeline; every field is a flag of `rtseg run` and a key of configs/*.yaml.
 
-    `source` and `sink` hold the options of the input and of the outputs by name (`start`, `rate`, `codec`, …), `spec`
-    a spec file or fields of the model's spec for an ONNX file that carries none. Sizes are "HxW".
+    Raises:
+        ConfigError: A value is out of its range; the message names the field.
     """
 
     input: str
+    """What is read: a file, `camera:0`, a stream's URL, a folder, a bag with its topic, `synthetic:drive`."""
     output: tuple[str, ...] = ()
+    """What is written, one or several: `out.mp4`, `labels:ids/%06d.png`, `window:`, `stats.jsonl`, …"""
     model: str = DEFAULT_MODEL
+    """Name or folder of a package, or an ONNX file."""
     spec: str | None = None
+    """A spec.json for an ONNX file that carries none."""
     spec_fields: dict[str, Any] = {}
+    """Fields of the model's spec by name (`mean`, `std`, `classes`, `output_kind`, …); they win over its own."""
     backend: str = "auto"
+    """What runs the network: auto, tensorrt, openvino, onnxruntime, torch or null."""
     device: str | None = None
+    """The backend's device, for example `GPU` or `cuda:1`; left out, its own choice."""
     precision: str | None = None
+    """The backend's arithmetic: fp32, bf16, fp16, int8; left out, its own choice."""
     threads: int | None = None
+    """Threads of the backend and of the kernels; left out, all cores."""
     depth: int = 1
+    """Frames in flight in the backend: 1 for the lowest latency, 2 or 3 for the highest rate."""
     size: str | None = None
+    """The network's input as "HxW"; left out, it follows the frame's aspect ratio."""
     short_side: int | None = None
+    """Short side of the network's input in pixels; left out, the spec's."""
     fit: FitMode = "letterbox"
+    """How a frame is placed in the network's input."""
     antialias: bool = True
+    """Average over the pixels that fall into one where a frame is shrunk, as in training; false is faster."""
     refine: str = "none"
+    """A dense CRF on the scores: none, crf, or `crf:radius=3,iterations=2`."""
     visualize: tuple[str, ...] = ("overlay",)
+    """The pictures side by side: overlay, mask, split, contour."""
     alpha: float = 0.5
+    """Opacity of the classes' colours, 0 to 1."""
     palette: str | None = None
+    """Name of a palette or a colors.txt; left out, the model's own."""
     ignore_class: tuple[str, ...] = ()
+    """Classes that cannot win, by name."""
     hide_class: tuple[str, ...] = ()
+    """Classes that are labelled but drawn transparent, by name."""
     legend: bool = False
+    """Names of the classes in sight, in the picture."""
     hud: bool = False
+    """Rate, latency and drops, in the picture."""
     policy: str | None = None
+    """What a full queue does: latest, wait, or drop-oldest:N; left out, latest for live input and wait for files."""
     limit: int | None = None
+    """Stop after this many frames."""
     headless: bool = False
+    """No window, even if one is among the outputs."""
     stats: bool = False
+    """Mean area of each class in the report."""
     report: str | None = None
+    """File of the report, or `none`; left out, beside a video output."""
     source: dict[str, Any] = {}
+    """Options of the input, by name: see below."""
     sink: dict[str, Any] = {}
+    """Options of the outputs, by name: see below."""
 
     def __post_init__(self) -> None:
         # One string where a list is meant is what people write, in Python as in YAML.

@@ -20,7 +20,7 @@ from rtseg.errors import ConfigError
 from rtseg.frame import Image, Result, StreamInfo, checked_image, checked_needs
 from rtseg.pipeline.loop import Pipeline, results
 from rtseg.pipeline.opening import Input, Output, open_pipeline, report_of, run_config
-from rtseg.sources import Source
+from rtseg.sources.contract import Source
 from rtseg.sources.memory import IterableSource
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
 
-from rtseg.backends.torch import WARM_UP_RUNS, failing
+from rtseg.backends._torch_shared import WARM_UP_RUNS, failing
 from rtseg.gpu.cuda import Device, Stream
 from rtseg.gpu.graph import uncollected
 from rtseg.packages.shapes import answer_shape, input_shape

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from rtseg import registry
 from rtseg.backends._shared import InFlight, Outputs, check_count
 from rtseg.errors import BackendError
-from rtseg.gpu.driver import gpu, gpus, open_gpu
+from rtseg.gpu.driver import gpu, gpus
+from rtseg.gpu.opening import open_gpu
 from rtseg.packages.shapes import input_shape, tensor_size
 from rtseg.packages.spec import ModelSpec
 from rtseg.tensorrt import cache

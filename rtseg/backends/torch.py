@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rtseg.backends._shared import WAIT_S, InFlight, Outputs, Worker, check_count, one_line
+from rtseg.backends._torch_shared import WARM_UP_RUNS, failing
 from rtseg.errors import BackendError, ConfigError, nearest
-from rtseg.gpu.driver import open_gpu
+from rtseg.gpu.opening import open_gpu
 from rtseg.models import build
 from rtseg.packages.onnx_file import read_onnx
 from rtseg.packages.shapes import input_shape, tensor_size
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
 
     from rtseg.backends._torch_lanes import TorchLanes
 
-__all__ = ["WARM_UP_RUNS", "TorchBackend", "cuda_problem", "devices", "failing", "rebuild"]
+__all__ = ["TorchBackend", "cuda_problem", "devices", "rebuild"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 KEPT_SIZES = 4
-WARM_UP_RUNS = 3
-"""Runs before recording, in which cuDNN chooses its algorithms."""
 
 
 def devices() -> list[str]:
@@ -47,17 +44,6 @@ def cuda_problem() -> str | None:
     if torch.version.cuda is None:
         return "this torch is built without CUDA"
     return None if torch.cuda.is_available() else "torch finds no NVIDIA GPU"
-
-
-@contextmanager
-def failing(place: torch.device) -> Iterator[None]:
-    """torch's errors as BackendError that names the device."""
-    try:
-        yield
-    except BackendError:
-        raise
-    except RuntimeError as exc:
-        raise BackendError(f"torch failed on {place}: {one_line(exc)}") from exc
 
 
 class _Runner(Protocol):

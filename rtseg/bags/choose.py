@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rtseg.bags import Bag, Topic
+from rtseg.bags.contract import Bag, Topic
 from rtseg.errors import SourceError, nearest
 from rtseg.messages.records import COMPRESSED_IMAGE, IMAGE
 

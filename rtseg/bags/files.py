@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from rtseg.bags import METADATA, Bag, Topic
+from rtseg.bags.contract import METADATA, Bag, Topic
 from rtseg.bags.folder_writer import FolderWriter
 from rtseg.bags.mcap_bag import McapBag
 from rtseg.bags.mcap_writer import McapWriter

@@ -18,7 +18,7 @@ from rosbags.rosbag2.metadata import parse_qos
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from rtseg.bags import Attachment, Metadata, Schema, Topic
+from rtseg.bags.contract import Attachment, Metadata, Schema, Topic
 from rtseg.bags.writers import profile
 from rtseg.errors import SinkError
 from rtseg.files import disk_errors, put_in_place

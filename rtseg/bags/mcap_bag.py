@@ -10,7 +10,7 @@ from typing import BinaryIO
 from mcap import records
 from mcap.opcode import Opcode
 
-from rtseg.bags import Attachment, Message, Metadata, Schema, Topic, kind_of
+from rtseg.bags.contract import Attachment, Message, Metadata, Schema, Topic, kind_of
 from rtseg.bags.mcap_index import Index, of_summary
 from rtseg.bags.mcap_records import DAMAGE, MAGIC, MESSAGE, RECORD, Block, read_block, stream
 from rtseg.bags.mcap_walk import walk

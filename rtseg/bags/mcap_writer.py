@@ -11,7 +11,7 @@ from mcap.writer import CompressionType
 from mcap.writer import Writer as LibraryWriter
 
 from rtseg import __version__
-from rtseg.bags import Attachment, Metadata, Schema, Topic
+from rtseg.bags.contract import Attachment, Metadata, Schema, Topic
 from rtseg.files import create_beside, disk_errors, put_in_place
 
 __all__ = ["McapWriter"]

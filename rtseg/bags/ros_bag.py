@@ -13,7 +13,7 @@ from rosbags.rosbag2 import Reader as Reader2
 from rosbags.rosbag2.metadata import dump_qos_v8
 from rosbags.typesys.msg import denormalize_msgtype
 
-from rtseg.bags import Attachment, Message, Metadata, Schema, Topic
+from rtseg.bags.contract import Attachment, Message, Metadata, Schema, Topic
 from rtseg.errors import RtsegError, SourceError
 from rtseg.messages import records as messages
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2.metadata import dump_qos_v8
 
-from rtseg.bags import Attachment, Metadata, Schema, Topic
+from rtseg.bags.contract import Attachment, Metadata, Schema, Topic
 from rtseg.messages import records as messages
 
 __all__ = ["Writer", "profile", "ros_topic"]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.datasets import Dataset, find_layout, open_dataset
+from rtseg.datasets._dataset import Dataset
+from rtseg.datasets.opening import find_layout, open_dataset
 from rtseg.errors import ConfigError
 from rtseg.image_file import quiet
 from rtseg.progress import shown

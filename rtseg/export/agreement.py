@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rtseg import registry
-from rtseg.backends import Backend
+from rtseg.backends.contract import Backend
 from rtseg.errors import BackendError, ConfigError, SourceError
 from rtseg.frame import Image
 from rtseg.packages.spec import ModelSpec

@@ -15,12 +15,13 @@ import msgspec
 from rich.console import Console
 
 from rtseg import __version__, registry
-from rtseg.backends import Backend
+from rtseg.backends.contract import Backend
 from rtseg.errors import BackendError, ModelError
 from rtseg.export.agreement import ENOUGH, FRAMES, SYNTHETIC, Agreement, compare, frames, run_onnx
 from rtseg.files import file_hash
 from rtseg.frame import Image
-from rtseg.gpu.driver import gpu, open_gpu
+from rtseg.gpu.driver import gpu
+from rtseg.gpu.opening import open_gpu
 from rtseg.packages.spec import ModelSpec, packages
 from rtseg.tensorrt import cache
 from rtseg.tensorrt.cache import Identity, Sidecar

@@ -8,15 +8,11 @@ from __future__ import annotations
 import ctypes
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rtseg import registry
 from rtseg.errors import BackendError
 
-if TYPE_CHECKING:
-    from rtseg.gpu.cuda import Device
-
-__all__ = ["Gpu", "call", "check", "driver", "gpu", "gpus", "open_gpu"]
+__all__ = ["Gpu", "call", "check", "driver", "gpu", "gpus"]
 
 LIBRARY = "libcuda.so.1"
 MAJOR, MINOR = 75, 76
@@ -118,13 +114,3 @@ def gpu(device: str | None = None) -> Gpu:
     if kind != "cuda" or not (number or "0").isdecimal() or int(number or 0) >= len(found):
         raise BackendError(f"the NVIDIA driver has no device '{device}' here (devices: {names})")
     return found[int(number or 0)]
-
-
-def open_gpu(device: str | None = None) -> Device:
-    """The GPU called cuda or cuda:N, opened by PyCUDA, which does not even import without a driver.
-
-    Errors: BackendError without a driver or GPU of that name, MissingExtra without PyCUDA.
-    """
-    gpu(device)
-    opened: Device = registry.load({"cuda": ("rtseg.gpu.cuda:Device", "gpu")}, "cuda", "device")(device)
-    return opened

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from rtseg.errors import ModelError
-from rtseg.models import build_encoder
 from rtseg.models.blocks import Network, check_classes, check_size, conv_bn_relu, initialise, resize_like
+from rtseg.models.factory import build_encoder
 
 DECODER_PLANES = 256
 LOW_LEVEL_PLANES = 48

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from rtseg.models import build_encoder
 from rtseg.models.blocks import Network, check_classes, check_size, initialise
 from rtseg.models.encoders.fully_connected import FullyConnected, as_convolutions
+from rtseg.models.factory import build_encoder
 
 FC6_KERNEL, FC6_DILATION, PLANES = 3, 12, 1024
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from rtseg.errors import ModelError
-from rtseg.models import build_encoder
 from rtseg.models.blocks import Heads, Network, check_classes, check_size, conv_bn_relu, fcn_head, initialise
+from rtseg.models.factory import build_encoder
 
 PLANES = 256
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.models import build_encoder
 from rtseg.models.blocks import Network, check_classes, check_size
 from rtseg.models.encoders.fully_connected import as_convolutions
+from rtseg.models.factory import build_encoder
 
 
 def bilinear_kernel(factor: int) -> Tensor:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rtseg.models import build_encoder
 from rtseg.models.blocks import Network, check_classes, check_size, conv_bn_relu, initialise, resize_like
+from rtseg.models.factory import build_encoder
 
 PLANES = 128
 ENCODER_STRIDE = 16

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rtseg.models import build_encoder
 from rtseg.models.blocks import (
     Heads,
     Network,
@@ -16,6 +15,7 @@ from rtseg.models.blocks import (
     initialise,
     resize_like,
 )
+from rtseg.models.factory import build_encoder
 
 BINS = (1, 2, 3, 6)
 PLANES = 512

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rtseg.models import build_encoder
 from rtseg.models.blocks import Heads, Network, check_classes, check_size, fcn_head, initialise
+from rtseg.models.factory import build_encoder
 
 
 class TorchvisionFCN(Network):

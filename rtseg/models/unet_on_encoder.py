@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.models import build_encoder
 from rtseg.models.blocks import Network, check_classes, check_size, initialise
+from rtseg.models.factory import build_encoder
 from rtseg.models.unet import conv_pair
 
 PLANES = (256, 128, 64, 32, 16)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rtseg.frame import Frame, StreamInfo
 from rtseg.pipeline.mailbox import POLL_SECONDS, Mailbox, parse_policy
-from rtseg.sources import Source
+from rtseg.sources.contract import Source
 
 if TYPE_CHECKING:
     from typing_extensions import Self

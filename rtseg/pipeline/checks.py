@@ -9,7 +9,8 @@ from rtseg import registry
 from rtseg.config import RunConfig
 from rtseg.errors import ConfigError
 from rtseg.frame import checked_needs
-from rtseg.sinks import Sink, sink_kind
+from rtseg.sinks import sink_kind
+from rtseg.sinks.contract import Sink
 
 __all__ = ["check_outputs", "checked_sink", "outputs_of", "report_path", "sink_options"]
 

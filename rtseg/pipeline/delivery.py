@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rtseg.errors import SinkError
 from rtseg.frame import Frame, Result
 from rtseg.pipeline.mailbox import Mailbox
-from rtseg.sinks import Sink
+from rtseg.sinks.contract import Sink
 
 if TYPE_CHECKING:
     from typing_extensions import Self

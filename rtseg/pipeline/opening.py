@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.backends import Backend, open_backend
+from rtseg.backends import open_backend
+from rtseg.backends.contract import Backend
 from rtseg.config import RunConfig
 from rtseg.drawing.draw import painter_of
 from rtseg.drawing.palette import resolve_palette
@@ -31,8 +32,10 @@ from rtseg.pipeline.signals import finished
 from rtseg.pipeline.summary import describe_source, report_of
 from rtseg.segmenter.contract import Painter, Stages
 from rtseg.segmenter.opening import open_segmenter
-from rtseg.sinks import Sink, open_sink
-from rtseg.sources import Source, open_source
+from rtseg.sinks import open_sink
+from rtseg.sinks.contract import Sink
+from rtseg.sources import open_source
+from rtseg.sources.contract import Source
 from rtseg.timing import Recorder
 
 __all__ = ["Input", "Output", "open_pipeline", "report_of", "run_config"]

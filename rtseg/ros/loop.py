@@ -9,7 +9,7 @@ from rtseg.config import RunConfig
 from rtseg.packages.spec import ModelSpec
 from rtseg.pipeline.loop import Pipeline, run
 from rtseg.pipeline.opening import Notify, SinkFactory, open_pipeline
-from rtseg.sources import Source
+from rtseg.sources.contract import Source
 
 __all__ = ["Loop"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.backends import Backend
 from rtseg.backends._shared import InFlight
+from rtseg.backends.contract import Backend
 from rtseg.drawing.colormap import Inks
 from rtseg.drawing.view import View
 from rtseg.errors import BackendError

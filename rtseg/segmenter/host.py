@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.backends import Backend
+from rtseg.backends.contract import Backend
 from rtseg.buffers import Pool
 from rtseg.drawing.colormap import Inks
 from rtseg.drawing.view import View

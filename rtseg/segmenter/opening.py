@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from rtseg.backends import Backend
+from rtseg.backends.contract import Backend
 from rtseg.geometry import FitMode
 from rtseg.kernels.crf_settings import Crf
 from rtseg.packages.spec import ModelSpec

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.backends import Backend, open_backend
+from rtseg.backends import open_backend
+from rtseg.backends.contract import Backend
 from rtseg.drawing.draw import painter_of
 from rtseg.drawing.palette import resolve_palette
 from rtseg.drawing.render import Renderer

@@ -4,45 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rtseg import registry
 from rtseg.errors import ConfigError, nearest
-from rtseg.frame import NEEDS, Result, StreamInfo
+from rtseg.frame import NEEDS, StreamInfo
 from rtseg.packages.spec import ModelSpec
+from rtseg.sinks.contract import Sink
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from rtseg.drawing.view import View
 
 __all__ = ["NEEDS", "Sink", "open_sink", "sink_kind"]
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-
-
-class Sink(Protocol):
-    """Takes results. `needs` is a subset of NEEDS; `threaded` sinks get a thread and a bounded queue of their own.
-
-    A sink whose listeners come and go may have a property `wanted` beside it, the part of its needs that somebody asks
-    for now: it is read once per frame from the loop's thread, and a result lacks the rest (unless others asked for it).
-    One that may have much to do at the end has an attribute `finish_seconds`, how long leaving it may take.
-    The arrays of a result may be reused after `write` returns and every reference to them is gone. On an exception
-    `__exit__` still finishes what is finishable: a video stays playable, nothing half-written keeps its final name.
-    """
-
-    needs: frozenset[str]
-    threaded: bool
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def write(self, result: Result) -> None: ...
 
 
 def sink_kind(uri: str) -> tuple[str, str]:

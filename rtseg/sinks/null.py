@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rtseg.drawing.view import View
 from rtseg.errors import ConfigError, nearest
-from rtseg.frame import Result, StreamInfo
+from rtseg.frame import NEEDS, Result, StreamInfo
 from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ class NullSink:
     threaded = False
 
     def __init__(self, target: str, info: StreamInfo, spec: ModelSpec, view: View, *, needs: str = "overlay") -> None:
-        from rtseg.sinks import NEEDS
-
         names = [name.strip() for name in needs.split(",") if name.strip() not in ("", "none")]
         for name in names:
             if name not in NEEDS:

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from rtseg import registry
 from rtseg.bags import is_bag, split_target
 from rtseg.errors import SourceError
-from rtseg.frame import Frame, StreamInfo
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from rtseg.sources.contract import Source
 
 __all__ = ["Source", "open_source", "source_kind"]
-
-
-class Source(Protocol):
-    """Iterates frames. The capture thread enters it, iterates it and leaves it; every blocking read has a timeout.
-
-    `info` is valid once entered. `close` may be called from any thread and makes a blocked read return soon.
-    `reconnects` counts reopened connections.
-    """
-
-    reconnects: int
-
-    @property
-    def info(self) -> StreamInfo: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def __iter__(self) -> Iterator[Frame]: ...
-
-    def close(self) -> None: ...
 
 
 def source_kind(uri: str) -> tuple[str, str]:

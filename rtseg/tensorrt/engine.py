@@ -9,7 +9,8 @@ from collections import Counter
 from typing import Any
 
 from rtseg.errors import BackendError, MissingExtra
-from rtseg.gpu.driver import driver, open_gpu
+from rtseg.gpu.driver import driver
+from rtseg.gpu.opening import open_gpu
 from rtseg.tensorrt.library import FLAVOUR, Log, trt
 
 __all__ = ["NotLoaded", "deserialise", "inspected", "summary"]

@@ -18,22 +18,28 @@ __all__ = ["Criterion", "LossWeights", "boundaries", "boundary_loss", "class_wei
 
 
 class LossWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Weights of the four terms (equation 5) and the settings of hard example mining.
+    """Weights of the four terms (equation 5), of the Lovász loss, and the settings of hard example mining.
 
-    Pixels are hard whose correct class has a probability below `hard_probability`; at least `hard_fraction` of the
-    labelled pixels count. Near boundaries surer than `boundary_probability` the main logits are scored once more.
-    `balance` between 0 (none) and 1 (inverse frequency) weighs the classes. `lovasz` weighs the Lovász-Softmax loss of
-    the main logits, a surrogate of the mean IoU itself.
+    Raises:
+        ConfigError: A value is out of its range; the message names the field.
     """
 
     auxiliary: float = 0.4
+    """Weight of the auxiliary heads' cross-entropy."""
     boundary: float = 20.0
+    """Weight of the boundary head's binary cross-entropy."""
     boundary_aware: float = 1.0
+    """Weight of the main logits' cross-entropy near boundaries."""
     boundary_probability: float = 0.8
+    """Near a boundary is where the boundary head is surer than this."""
     hard_probability: float = 0.9
+    """Pixels are hard whose correct class has a probability below this."""
     hard_fraction: float = 0.1
+    """At least this fraction of the labelled pixels counts as hard."""
     balance: float = 0.5
+    """How classes are weighed: 0 all alike, 1 by inverse frequency."""
     lovasz: float = 0.0
+    """Weight of the Lovász-Softmax loss of the main logits, a surrogate of the mean IoU."""
 
     def __post_init__(self) -> None:
         for name in ("auxiliary", "boundary", "boundary_aware", "lovasz"):

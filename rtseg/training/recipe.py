@@ -19,58 +19,78 @@ SEEDS = 1 << 24
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One training run.
+    """One training run; every field is a key of `configs/train/*.yaml`.
 
-    **What.** `dataset` is a layout of `rtseg.datasets`, recognised unless given; `train_split` is learnt,
-    `val_split` scored. `weights` are published ones of the encoder, `network_weights` of the whole network, less what
-    begins with one of `fresh` (`rtseg.models.weights`). Parameters whose name begins with one of `frozen` keep their
-    values; `frozen_norm` keeps the statistics of batch normalisation.
+    Runs by `steps` or `epochs` can be repeated bit for bit; one by `minutes` (`--time-budget`) follows the clock.
 
-    **How long.** `minutes` of training where that is set (`--time-budget`), else `steps`, else `epochs`. By minutes
-    the learning rate follows the elapsed time, so that the run ends annealed however busy the machine is; only runs by
-    steps or epochs can be repeated bit for bit.
-
-    **How fast.** `warm_up` is the fraction of the run with a rising learning rate; then it falls along a cosine to 1 %,
-    as a polynomial of `power` to 0, or stays. Names that begin with a key of `rates` learn at that multiple of it, and
-    biases at `bias_rate` times that. `clip` bounds the norm of the gradient, null leaves it. `ema` is the decay per
-    step of the averaged weights that are validated and exported, 0 for none.
-
-    **When.** Validation every `validate_every` epochs (0: never) and at the end; a checkpoint every
-    `checkpoint_minutes`, and every `checkpoint_steps` where that is set.
+    Raises:
+        ConfigError: A value is out of its range; the message names the field.
     """
 
     name: str
+    """What the run is called, in its log and in the checkpoint."""
     network: str
+    """A name of `rtseg.models.names()`, such as `pidnet-s` or `unet-resnet18`."""
     dataset: str | None = None
+    """Layout of the labelled images (`rtseg.datasets`); left out, it is recognised."""
     train_split: str = "train"
+    """The split that is learnt."""
     val_split: str = "val"
+    """The split that is scored."""
     weights: str | None = None
+    """Published weights of the encoder: a name or a file (`rtseg.models.weights`)."""
     network_weights: str | None = None
+    """Published weights of the whole network, instead of `weights`."""
     fresh: tuple[str, ...] = ()
+    """Parameters whose names begin so are not taken from `network_weights`."""
     frozen: tuple[str, ...] = ()
+    """Parameters whose names begin so keep their values."""
     frozen_norm: bool = False
+    """Batch normalisation keeps its statistics."""
     rates: dict[str, float] = {}
+    """Multiples of the learning rate, by the beginning of the parameters' names."""
     augmentation: Augmentation
+    """How samples are varied: the keys of Augmentation."""
     loss: LossWeights = LossWeights()
+    """What is minimised: the keys of LossWeights."""
     epochs: int = 100
+    """Length of the run, unless `steps` or `minutes` is set."""
     steps: int | None = None
+    """Length in steps, unless `minutes` is set."""
     minutes: float | None = None
+    """Length in minutes; the learning rate then follows the clock, so that the run ends annealed."""
     batch: int = 8
+    """Samples per step, over all processes."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with momentum."""
     momentum: float = 0.9
+    """Momentum of sgd."""
     learning_rate: float = 1e-3
+    """The highest learning rate."""
     bias_rate: float = 1.0
+    """Multiple of the learning rate for biases."""
     weight_decay: float = 0.05
+    """Decay of weights, not of biases and normalisation."""
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up: along a cosine to 1 %, as a polynomial to 0, or not at all."""
     power: float = 0.9
+    """Exponent of `poly`."""
     warm_up: float = 0.05
+    """Fraction of the run in which the learning rate rises."""
     clip: float | None = 10.0
+    """Bound of the gradient's norm; null for none."""
     ema: float = 0.998
+    """Decay per step of the averaged weights that are validated and exported; 0 for none."""
     precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Arithmetic of forward and backward passes."""
     seed: int = 1
+    """Seed of everything that is drawn."""
     validate_every: int = 10
+    """Epochs between validations, 0 for never; the end is always validated."""
     checkpoint_minutes: float = 2.0
+    """Minutes between checkpoints."""
     checkpoint_steps: int | None = None
+    """Steps between checkpoints, beside those by the clock."""
 
     def __post_init__(self) -> None:
         for key in ("epochs", "steps", "minutes", "batch", "learning_rate", "clip", "checkpoint_steps"):

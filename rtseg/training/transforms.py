@@ -21,29 +21,40 @@ DUSK_TINT = np.array([1.25, 1.0, 0.9])
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How training samples are varied; ranges are inclusive (low, high).
 
-    `crop` is (height, width) of a sample, `label_stride` the crop pixels per label in each direction (2 makes the
-    losses four times cheaper), `scale` the zoom (drawn log-uniformly), `stretch` the largest factor between the two
-    axes, `rotation` the largest angle in degrees, `focus` the probability of centring the crop near a pixel of one of
-    `focus_classes`. `gamma` above 1 darkens (dusk), `gain` is exposure, `offset` a fraction of full scale,
-    `white_balance` the largest relative gain of one channel, `dusk`, `blur` and `noise` the probability of each: dusk
-    is a steep gamma at a short exposure under a blue sky.
+    Raises:
+        ConfigError: A value is out of its range; the message names the field.
     """
 
     crop: tuple[int, int]
+    """Height and width of a sample, pixels."""
     label_stride: int = 1
+    """Crop pixels per label in each direction; 2 makes the losses four times cheaper."""
     scale: tuple[float, float] = (0.5, 2.0)
+    """Zoom, drawn log-uniformly."""
     stretch: float = 1.1
+    """Largest factor between the two axes."""
     rotation: float = 3.0
+    """Largest angle, degrees."""
     focus: float = 0.0
+    """Probability that a crop is centred near a pixel of one of `focus_classes`."""
     focus_classes: tuple[int, ...] = ()
+    """Class ids that are rare and wanted."""
     gamma: tuple[float, float] = (0.6, 2.0)
+    """Exponent on the brightness; above 1 darkens."""
     gain: tuple[float, float] = (0.6, 1.4)
+    """Exposure: factor on the brightness."""
     offset: float = 0.06
+    """Largest shift of the brightness, a fraction of full scale."""
     white_balance: float = 0.1
+    """Largest relative gain of one channel."""
     saturation: tuple[float, float] = (0.5, 1.5)
+    """Factor on the distance from grey."""
     dusk: float = 0.0
+    """Probability of dusk: a steep gamma at a short exposure under a blue sky."""
     blur: float = 0.2
+    """Probability of a blur."""
     noise: float = 0.2
+    """Probability of noise."""
 
     def __post_init__(self) -> None:
         if min(self.crop) < 1:

@@ -22,6 +22,7 @@ from rtseg.backends.null import NullBackend  # isort: skip
 from rtseg.export import build as building  # isort: skip
 from rtseg.segmenter.host import HostSegmenter  # isort: skip
 from rtseg.gpu import driver  # isort: skip
+from rtseg.gpu.opening import open_gpu  # isort: skip
 from rtseg.tensorrt.engine import deserialise  # isort: skip
 from rtseg.tensorrt.execution import Execution  # isort: skip
 from rtseg.export.make_plan import Check  # isort: skip
@@ -239,7 +240,7 @@ def test_engine_that_is_not_what_its_sidecar_says(tmp_path: Path) -> None:
     _, spec = small(tmp_path)
     for engine in (FakeEngine(profiles=2), FakeEngine(names=("pixels", "other"))):
         with (
-            driver.open_gpu() as opened,
+            open_gpu() as opened,
             pytest.raises(BackendError, match="is not what its sidecar says: build it again"),
         ):
             Execution(engine, [Profile.fixed(SIZE)], spec, opened)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ import numpy as np
 
 from rtseg.errors import BackendError
 from rtseg.geometry import FitMode, fit
-from rtseg.gpu.driver import open_gpu
+from rtseg.gpu.opening import open_gpu
 from rtseg.kernels import cpu
 from rtseg.kernels import launch as plans
 from rtseg.kernels.cuda import Kernels

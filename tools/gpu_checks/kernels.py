@@ -23,7 +23,7 @@ from gpu_checks.launches import Make
 from gpu_checks.record import Record
 from rtseg.errors import RtsegError
 from rtseg.gpu.cuda import Device
-from rtseg.gpu.driver import open_gpu
+from rtseg.gpu.opening import open_gpu
 from rtseg.kernels import launch as plans
 from rtseg.packages.spec import ModelSpec
 
