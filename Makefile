@@ -2,7 +2,8 @@
 #              and demo/report.json; the clip, a drive of 10 s, is fetched once into build/demo (88 MB)
 # make picture   the README's picture, docs/overlay.jpg, from that drive
 # make test    install what the tests need and run them, those of the GPU on an emulated driver
-# make gpu     all checks that need an NVIDIA GPU, in under eight minutes; writes docs/results/ (NO_VENV=1: with PYTHON as it is)
+# make gpu     all checks that need an NVIDIA GPU, in under eight minutes; writes docs/results/ (NO_VENV=1: with
+#              PYTHON as it is; PART=1, then PART=2: in two runs)
 # make test-system  the long tests: every network with its file and its engine, servers, browsers (some minutes)
 # make lint    format, lint and type checks; workflows, templates, containers, citation (make lint-files)
 # make bench   measure the stages beside what a user would otherwise write; writes docs/bench/ and the README's figures
@@ -61,7 +62,7 @@ test: $(VENV)/gpu.stamp $(VENV)/ros.stamp
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) --gpu emulated -m "gpu and not slow"
 
 gpu: $(if $(NO_VENV),,$(VENV)/gpu.stamp)
-	$(if $(NO_VENV),$(PYTHON),$(BIN)/python) tools/gpu_check.py
+	$(if $(NO_VENV),$(PYTHON),$(BIN)/python) tools/gpu_check.py $(if $(PART),--part $(PART))
 
 test-system: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "slow and not soak" --durations=10

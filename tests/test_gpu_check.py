@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests import without
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--emulated", "--network", "blocks", "--frame", "40x72", "--size", "32x64", "--frames", "20"]
@@ -87,6 +90,44 @@ def test_the_steps_on_the_emulated_driver(tmp_path: Path) -> None:
     assert targets["equal labels (set size)"]["met"]
     assert not targets["GPU time of labels+overlay model 19"]["met"]
     assert part("report").page(tmp_path).startswith("### Emulated GPU")
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("emulator")
+def test_a_dry_run_in_two_parts_without_what_a_gpu_machine_may_lack(tmp_path: Path) -> None:
+    """Each part in a process in which OpenVINO, PyAV, TensorRT and OpenCV 5 are not there."""
+    lacking = ("openvino", "av", "tensorrt", "tensorrt_rtx")
+    variables = without.environment(tmp_path / "site", *lacking, older_opencv=True)
+    steps: dict[str, Any] = {}
+    for number in ("1", "2"):
+        out = tmp_path / f"gpu-emulated-part{number}.json"
+        command = [sys.executable, "tools/gpu_check.py", "--part", number, "--emulated", "--out", str(out)]
+        command += ["--frame", "40x72", "--size", "32x64"]
+        subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, timeout=400)
+        report = json.loads(out.read_text(encoding="utf-8"))
+        assert report["seconds"] < report["options"]["seconds"] == part("check").PARTS[number][0]
+        steps |= report["steps"]
+    assert set(steps) == set(part("check").STEPS)
+    told = {name: (step["status"], step.get("errors"), step.get("not_run")) for name, step in steps.items()}
+    unable = {name: step["not_run"] for name, step in steps.items() if step["status"] == "not run"}
+    assert {status for status, *_ in told.values()} == {"done", "not run"}, told
+    assert {name: [each["reason"].split(":")[0] for each in reasons] for name, reasons in unable.items()} == {
+        "engine": ["TensorRT is not installed"],
+        "sanitizer": [unable["sanitizer"][0]["reason"].split(":")[0]],  # there may be one here
+        "profile": ["it needs a GPU that is not emulated"],
+    }
+    assert "onnxruntime" in steps["kernels"]["result"]["logits"]
+    timings = steps["timings"]["result"]
+    sizes, contents = len(part("hot").EMULATED_SIZES), 3
+    assert len(timings["rows"]) == sizes + 1 + 2 * 2 * contents * len(part("hot").OUTPUTS)
+    assert all(0 < row["min"] <= row["median"] <= row["max"] for row in timings["rows"].values())
+    assert timings["events"]["plain"] > 0
+    plain = steps["profile"]["result"]["plain"]
+    assert len(plain) == sizes + 1 + 2 * 2 * contents * len(part("hot").IMPORTANT)
+    page = part("report").page(tmp_path)
+    assert page.count("### Emulated GPU") == 1, "the two files are one run"
+    assert "part1.json" in page and "part2.json" in page
+    assert "| labels model 19 classes stride 8 |" in page
 
 
 @pytest.mark.gpu
@@ -182,6 +223,36 @@ def test_a_step_that_crashes_is_noted(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "SIGSEGV" in found["errors"][-1]["error"]
 
 
+def test_nothing_is_measured_where_no_kernel_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, ran = part("check"), []
+
+    def step(name: str, *given: Any) -> dict[str, Any]:
+        ran.append(name)
+        return {"status": "failed" if name == "smoke" else "done", "seconds": 1.0, "result": {}}
+
+    monkeypatch.setattr(check, "_step", step)
+    options = check.Options((40, 72), (32, 64), 20, "none", 60.0, "blocks", True)
+    assert check.check(check.PARTS["1"][1], options, tmp_path / "gpu.json", "") == 1
+    assert ran == ["environment", "smoke"]
+    steps = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["steps"]
+    assert set(steps) == set(check.PARTS["1"][1])
+    assert steps["timings"]["not_run"][0]["reason"] == "no kernel ran in the step smoke"
+
+
+def test_every_step_of_a_part_gets_the_time_that_it_needs() -> None:
+    check = part("check")
+    assert {step for _, steps in check.PARTS.values() for step in steps} == set(check.STEPS)
+    for whole, steps in check.PARTS.values():
+        left = whole
+        for name in steps:
+            least, most = check.STEPS[name]
+            given = check.share(name, steps, left)
+            assert least <= given <= most, name
+            left -= given
+        assert left >= 0
+    assert check.share("profile", ("profile",), 3.0) == 3.0
+
+
 def test_a_step_without_time_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     check = part("check")
     options = check.Options((40, 72), (32, 64), 20, "none", 60.0, "blocks", True)
@@ -219,6 +290,33 @@ def test_the_tests_are_counted(tmp_path: Path) -> None:
     assert found["failures"] == [{"name": "tests.a::two", "message": "assert 1 == 2 there"}]
     assert found["collection"][0]["name"] == "tests.b"
     assert found["skips"] == {"needs a camera": 1}
+
+
+def test_files_that_need_a_package_which_is_not_there_do_not_fail_the_step() -> None:
+    words = "collection failure ... E   ModuleNotFoundError: No module named {!r}"
+    collection = [
+        {"name": "tests.backends.test_tensorrt", "message": words.format("onnx.helper")},
+        {"name": "tests.gpu.test_cuda", "message": words.format("rtseg.gone")},
+        {"name": "tests.test_other", "message": "SyntaxError"},
+    ]
+    assert part("tests").lacking(collection) == {"tests.backends.test_tensorrt": "onnx"}
+
+
+def test_the_figures_of_ncu_are_read() -> None:
+    text = """==PROF== Connected to process 17
+"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device","CC",\
+"Section Name","Metric Name","Metric Unit","Metric Value","Rule Name"
+"0","17","py","h","preprocess_bgr8(int, int)","1","7","(64, 1, 1)","(9, 1, 1)","0","9.0","S","Duration","us","4.51",""
+"0","17","py","h","preprocess_bgr8(int, int)","1","7","(64, 1, 1)","(9, 1, 1)","0","9.0","S","Other","%","99",""
+"0","17","py","h","preprocess_bgr8(int, int)","1","7","(64, 1, 1)","(9, 1, 1)","0","9.0","S","","","","Rule"
+"1","17","py","h","label_f16","1","7","(256, 1, 1)","(9, 1, 1)","0","9.0","S","Achieved Occupancy","%","61.2",""
+"1","17","py","h","label_f16","1","7","(256, 1, 1)","(9, 1, 1)","0","9.0","S","L1/TEX Hit Rate","%","80",""
+"""
+    assert list(part("profile").metrics_of(text)) == [
+        {"kernel": "preprocess_bgr8(int, int)", "metrics": {"Duration": "4.51 us"}},
+        {"kernel": "label_f16", "metrics": {"Achieved Occupancy": "61.2 %", "L1/TEX Hit Rate": "80 %"}},
+    ]
+    assert list(part("profile").metrics_of("==ERROR== no kernels\n")) == []
 
 
 def test_only_files_with_marked_tests_are_read() -> None:

@@ -102,8 +102,10 @@ def test_every_flag_of_build_is_one() -> None:
     parser = make_parser()
     known = {word for action in parser._subparsers._group_actions for each in action.choices.values()  # type: ignore[union-attr]
              for word in each._option_string_actions}  # fmt: skip
+    for tool in ("gpu_check.py", "install_pycuda.py"):
+        known |= set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', (ROOT / "tools" / tool).read_text(encoding="utf-8")))
     page = PAGE.replace("--gpus", "").replace("--system-site-packages", "")
-    spans = [span for span in re.findall(r"`([^`\n]+)`", page) if not span.startswith("pytest ")]
+    spans = [span for span in re.findall(r"`([^`\n]+)`", page) if not span.startswith(("pytest ", "pip "))]
     flags = {flag for span in spans for flag in re.findall(r"--[a-z][a-z-]+", span)}
     assert {"--precision", "--workspace", "--timing-cache", "--hardware-compatible", "--layers", "--agreement"} <= flags
     assert flags <= known

@@ -1,9 +1,10 @@
-"""Install PyCUDA into the Python that runs this: python tools/install_pycuda.py [--if-possible]
+"""Install PyCUDA into the Python that runs this: python tools/install_pycuda.py [--if-possible] [--wheels DIR]
 
 PyPI has PyCUDA's source only, and its build asks for a whole CUDA toolkit and a driver. It needs neither: two headers,
 which come from the toolkit where there is one and else from pip, and something to link to in the driver's place. What
 is built loads the driver, libcuda.so.1, when it is imported. cuRAND is left out. The first time takes two minutes; the
 wheel is kept in ~/.cache/rtseg/wheels. `--if-possible`: where something is missing say so and leave it at that.
+`--wheels`: take PyCUDA and what it needs from a folder of wheels, for machines without a network or a compiler.
 """
 
 from __future__ import annotations
@@ -104,13 +105,25 @@ def wheel_of(kept: Path, version: str) -> Path | None:
     return next(kept.glob(f"pycuda-{version}-{tag}-*{machine}.whl"), None)
 
 
-def install() -> None:
+def from_wheels(folder: Path, version: str) -> None:
+    """Install from the folder alone. Errors: Missing where it has no wheel of this version for this Python."""
+    if wheel_of(folder, version) is None:
+        found = ", ".join(sorted(path.name for path in folder.glob("pycuda-*.whl"))) or "none of PyCUDA"
+        tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+        raise Missing(f"no wheel of PyCUDA {version} for this Python ({tag}) in {folder}: {found}")
+    pip("install", "--no-index", "--find-links", str(folder), f"pycuda=={version}")
+
+
+def install(wheels: Path | None = None) -> None:
     version = next(line.split("==")[1] for line in CONSTRAINTS.read_text().splitlines() if line.startswith("pycuda=="))
     try:
         if importlib.metadata.version("pycuda") == version:
             return
     except importlib.metadata.PackageNotFoundError:
         pass
+    if wheels is not None:
+        from_wheels(wheels, version)
+        return
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtseg" / "wheels"
     headers = toolkit_headers()
     kept = cache / f"cuda-{cuda_version(headers) if headers else 'pip'}"
@@ -127,9 +140,10 @@ def install() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--if-possible", action="store_true", help="skip it where something is missing")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="install from this folder, without a network")
     options = parser.parse_args(argv)
     try:
-        install()
+        install(options.wheels)
     except Missing as exc:
         if not options.if_possible:
             print(exc, file=sys.stderr)

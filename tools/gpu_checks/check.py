@@ -21,17 +21,25 @@ __all__ = ["SCHEMA", "STEPS", "Options", "check"]
 SCHEMA = "rtseg.gpu/1"
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = {
-    "environment": 20.0,
-    "prepare": 75.0,
-    "kernels": 60.0,
-    "frame": 75.0,
-    "side": 60.0,
-    "memory": 45.0,
-    "engine": 75.0,
-    "tests": 110.0,
-    "sanitizer": 140.0,
+    "environment": (5.0, 20.0),
+    "smoke": (20.0, 60.0),
+    "prepare": (30.0, 75.0),
+    "kernels": (30.0, 60.0),
+    "frame": (40.0, 75.0),
+    "side": (25.0, 60.0),
+    "memory": (20.0, 45.0),
+    "engine": (5.0, 75.0),
+    "tests": (70.0, 110.0),
+    "sanitizer": (70.0, 140.0),
+    "timings": (25.0, 60.0),
+    "profile": (70.0, 110.0),
 }
-"""Every step in order and the most seconds that it gets; all together they get the option's."""
+"""Every step in order, the seconds that are kept for it while others run, and the most that it gets."""
+PARTS = {
+    "1": (320.0, ("environment", "smoke", "prepare", "kernels", "frame", "timings")),
+    "2": (380.0, ("environment", "side", "memory", "engine", "tests", "sanitizer", "profile")),
+}
+"""Everything in two runs, for machines that are lent for minutes: seconds and steps. Each ends within ten more."""
 ALWAYS = ("environment",)
 """Steps that run whatever is asked for: the others' figures mean nothing without them."""
 GRACE = 3.0
@@ -53,8 +61,19 @@ class Options:
     emulated: bool
 
 
-def check(names: Sequence[str], options: Options, out: Path | None, command: str, known: str | None = None) -> int:
-    """Run the steps called `names` and write `out`; the exit status. `known` is the revision where git cannot tell."""
+def check(
+    names: Sequence[str],
+    options: Options,
+    out: Path | None,
+    command: str,
+    known: str | None = None,
+    suffix: str = "",
+) -> int:
+    """Run the steps called `names` and write `out`; the exit status.
+
+    `known` is the revision where git cannot tell. Without `out` the file's name has a `suffix`, "partial" where none is
+    given and steps are missing.
+    """
     begin = time.monotonic()
     revision, dirty = _revision()
     revision = revision or known
@@ -72,29 +91,48 @@ def check(names: Sequence[str], options: Options, out: Path | None, command: str
     }
     chosen = [name for name in STEPS if name in names or name in ALWAYS]
     partial = not set(STEPS) <= set(names)
+    stopped = ""
     interrupted = False
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a step's process must not outlive this one
     for name in chosen:
         left = options.seconds - (time.monotonic() - begin)
+        if stopped:
+            report["steps"][name] = _left_out(name, stopped)
+            continue
         print(f"\n== {name} (at {time.monotonic() - begin:.0f} s)", flush=True)
         try:
-            report["steps"][name] = _step(name, options, min(STEPS[name], left))
+            report["steps"][name] = _step(name, options, share(name, chosen, left))
         except KeyboardInterrupt:
             report["steps"][name] = {"status": "interrupted"}
             interrupted = True
         if name == "environment":
             report["device"] = report["steps"][name].get("result", {}).get("gpu")
+        if name == "smoke" and "plain" not in report["steps"][name].get("result", {}):
+            stopped = "no kernel ran in the step smoke"
         report["seconds"] = round(time.monotonic() - begin, 2)
         report["ok"] = not interrupted and _ok(report["steps"], chosen)
-        target = out or _target(report["device"], partial)
+        target = out or _target(report["device"], suffix or ("partial" if partial else ""))
         write(target, report)
         print(f"-- {name}: {report['steps'][name]['status']}", flush=True)
         if interrupted:
             break
     signal.signal(signal.SIGTERM, previous)
+    if stopped:
+        write(target, report)
     _summary(report)
     print(f"wrote {target}")
     return 130 if interrupted else int(not report["ok"])
+
+
+def share(name: str, chosen: Sequence[str], left: float) -> float:
+    """The seconds that a step gets of those that are left: what those behind it need least is kept for them."""
+    least, most = STEPS[name]
+    kept = sum(STEPS[other][0] for other in chosen[chosen.index(name) + 1 :])
+    return min(most, max(left - kept, least), left)
+
+
+def _left_out(name: str, reason: str) -> dict[str, Any]:
+    return {"status": "not run", "seconds": 0.0, "not_run": [{"part": name, "reason": reason}]}
 
 
 def write(path: Path, report: dict[str, Any]) -> None:
@@ -109,7 +147,7 @@ def _step(name: str, options: Options, seconds: float) -> dict[str, Any]:
     """Run one step; what its process left behind, and how that ended."""
     begin = time.monotonic()
     if seconds < SHORTEST:
-        return {"status": "not run", "seconds": 0.0, "not_run": [{"part": name, "reason": "no time was left"}]}
+        return _left_out(name, "no time was left")
     with tempfile.TemporaryDirectory(prefix="rtseg-gpu-") as folder:
         part = Path(folder) / "part.json"
         given = {**asdict(options), "seconds": seconds - GRACE}
@@ -147,9 +185,10 @@ def _ok(steps: dict[str, Any], chosen: list[str]) -> bool:
     return all(steps.get(name, {}).get("status") in (None, "done") for name in chosen)
 
 
-def _target(device: dict[str, Any] | None, partial: bool) -> Path:
+def _target(device: dict[str, Any] | None, suffix: str) -> Path:
     name = re.sub(r"[^a-z0-9]+", "-", device["name"].lower()).strip("-") if device else "none"
-    return ROOT / "docs" / "results" / f"gpu-{name}{'-partial' if partial or not device else ''}.json"
+    suffix = suffix if device else "partial"
+    return ROOT / "docs" / "results" / f"gpu-{name}{'-' if suffix else ''}{suffix}.json"
 
 
 def _revision() -> tuple[str | None, bool | None]:

@@ -7,6 +7,7 @@ said where it does not run on a GPU that it does not list: known, so no failure)
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import tempfile
@@ -32,6 +33,8 @@ NEEDS = frozenset({"overlay"})
 
 def run(options: Options, record: Record) -> None:
     """Build the model's plan and run frames through it."""
+    if not any(importlib.util.find_spec(name) for name in ("tensorrt", "tensorrt_rtx")):
+        raise NotRun("TensorRT is not installed: pip install tensorrt (or tensorrt-rtx on GeForce RTX)")
     if options.emulated:
         raise NotRun("TensorRT needs a driver that is not emulated")
     gpus()  # a TensorRT runtime without a driver ends the process

@@ -1,12 +1,13 @@
 """The step `environment`: what everything else was measured on.
 
 result: gpu {name, capability, memory_bytes, multiprocessors}, cuda (the driver's version), nvidia_smi {field: value},
-machine {cpu, cores, system, python, libraries}, packages {name: version}, tools {name: first telling line}
+machine {cpu, cores, system, python, libraries}, glibc, packages {name: version}, tools {name: first telling line}
 """
 
 from __future__ import annotations
 
 import ctypes
+import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -69,6 +70,7 @@ def run(options: Options, record: Record) -> None:
         from rtseg.report import machine
 
         result["machine"] = machine()
+        result["glibc"] = platform.libc_ver()[1]
     with record.part("GPU"):
         from rtseg.gpu.driver import check, driver, gpu
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,11 @@ KERNELS = (
     *("labels+overlay+confidence model 19", "labels+overlay model 12", "labels+overlay noise 12", "areas model"),
 )
 """The rows of the kernels that are shown; the file has all."""
+PROFILED = (
+    *("Duration", "Registers Per Thread", "Achieved Occupancy", "Executed Ipc Active", "Issue Slots Busy"),
+    *("DRAM Throughput", "Memory Throughput", "L2 Hit Rate"),
+)
+"""The figures of ncu that are shown."""
 
 
 def page(folder: Path) -> str:
@@ -30,7 +36,19 @@ def page(folder: Path) -> str:
     files = [file for file in sorted(folder.glob("gpu-*.json")) if not file.stem.endswith("-partial")]
     if not files:
         return "No result yet: `make gpu` on a machine with an NVIDIA GPU writes `docs/results/gpu-<its name>.json`."
-    return "\n\n".join("\n".join(section(json.loads(file.read_text(encoding="utf-8")), file.name)) for file in files)
+    read = [(json.loads(file.read_text(encoding="utf-8")), file.name) for file in files]
+    return "\n\n".join("\n".join(section(report, name)) for report, name in joined(read))
+
+
+def joined(reports: list[tuple[dict[str, Any], str]]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Reports and the names of their files, the parts of one run as one: same GPU, same revision."""
+    parts: dict[tuple[str, Any, Any], list[tuple[dict[str, Any], str]]] = {}
+    for report, name in reports:
+        stem = re.sub(r"-part\d\.json$", "", name)
+        parts.setdefault((stem, report["revision"], report["dirty"]), []).append((report, name))
+    for both in parts.values():
+        steps = {step: found for report, _ in both for step, found in report["steps"].items()}
+        yield {**both[0][0], "steps": steps}, "`, `".join(name for _, name in both)
 
 
 def section(report: dict[str, Any], name: str) -> Iterator[str]:
@@ -54,6 +72,8 @@ def section(report: dict[str, Any], name: str) -> Iterator[str]:
     yield from _kernels(steps.get("kernels", {}).get("result", {}))
     yield from _frames(steps)
     yield from _side(steps.get("side", {}).get("result", {}))
+    yield from _timings(steps.get("timings", {}).get("result", {}))
+    yield from _profile(steps.get("profile", {}).get("result", {}))
 
 
 def _outcomes(steps: dict[str, Any]) -> Iterator[str]:
@@ -139,6 +159,34 @@ def _side(result: dict[str, Any]) -> Iterator[str]:
         equal = result["equal_labels"].get(name)
         shown = "" if equal is None else f"{equal:.3%}"
         yield f"| {told.get(name, name)} | {result['ways'][name]['median']:.3f} | {spread} | {shown} |"
+
+
+def _timings(result: dict[str, Any]) -> Iterator[str]:
+    if not result.get("rows"):
+        return
+    yield ""
+    yield "GPU time of one launch on one set of buffers, µs:"
+    yield ""
+    yield "| launch | median | least | most |"
+    yield "| --- | --- | --- | --- |"
+    for name, row in result["rows"].items():
+        yield f"| {name} | {row['median']:.2f} | {row['min']:.2f} | {row['max']:.2f} |"
+    if "events" in result:
+        yield ""
+        yield f"An event between two kernels of a graph adds {result['events']['each_us']:.2f} µs."
+
+
+def _profile(result: dict[str, Any]) -> Iterator[str]:
+    rows = result.get("rows")
+    if not rows:
+        return
+    yield ""
+    yield "By Nsight Compute:"
+    yield ""
+    yield f"| launch | {' | '.join(PROFILED)} |"
+    yield f"| --- |{' --- |' * len(PROFILED)}"
+    for name, row in rows.items():
+        yield f"| {name} | {' | '.join(row['metrics'].get(metric, '–') for metric in PROFILED)} |"
 
 
 def _cell(text: str) -> str:

@@ -6,12 +6,10 @@ result: plain {kernels, missing, cases, different}, version, tools: {memcheck, r
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 
 from gpu_checks.check import ROOT, Options
 from gpu_checks.record import Record
+from gpu_checks.smoke import PYTHON, judge, run_every_kernel
 
 __all__ = ["errors_of", "run"]
 
@@ -27,20 +26,12 @@ OPTIONAL = TOOLS[2:]
 """These only if time permits, and what they find is told without failing the step."""
 FOLDERS = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/cuda/bin")
 TOLD = 40
-PYTHON = (sys.executable, "-m", "gpu_checks.every_kernel")
 
 
 def run(options: Options, record: Record) -> None:
     """Run the script plainly and under each tool."""
-    emulated = ("--emulated", "--quick") if options.emulated else ()
     with record.part("every kernel"):
-        done = subprocess.run([*PYTHON, *emulated], cwd=ROOT, capture_output=True, text=True, timeout=record.left)
-        lines = done.stdout.strip().splitlines()
-        if not lines or not lines[-1].startswith("{"):
-            raise RuntimeError(f"it ended with {done.returncode}: {done.stderr.strip()[-1500:]}")
-        record.result["plain"] = told = json.loads(lines[-1])
-        record.target("kernels that were not run", len(told["missing"]), 0, "", required=True)
-        record.target("cases unlike the CPU's", len(told["different"]), 0, "", required=True)
+        judge(record, run_every_kernel(options, record.left, quick=options.emulated))
     tool = sanitizer()
     record.result["tools"] = {}
     if tool is None:

@@ -7,6 +7,7 @@ collection [{name, message}], skips {reason: count}, tail (pytest's last lines)
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from xml.etree import ElementTree
 from gpu_checks.check import ROOT, Options
 from gpu_checks.record import NotRun, Record
 
-__all__ = ["run"]
+__all__ = ["lacking", "run", "within"]
 
 EMULATED = ("tests/segmenter/test_device.py", "-k", "labels_it or in_flight_is_an_error")
 """What a dry run runs: two tests."""
@@ -40,7 +41,7 @@ def run(options: Options, record: Record) -> None:
         command += [f"--junitxml={report}", *(marked() if not options.emulated else EMULATED)]
         seconds = max(record.left - STOPPING - 2, 1)
         with log.open("w", encoding="utf-8") as out:
-            status = _within(command, out, seconds)
+            status = within(command, out, seconds)
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         record.result |= {"status": status, "tail": lines[-15:]}
         for line in lines[-15:]:
@@ -51,7 +52,11 @@ def run(options: Options, record: Record) -> None:
             record.result |= counted(report)
         if status is None:
             raise TimeoutError(f"pytest did not end within {seconds:.0f} s")
-        if status or not record.result.get("passed"):
+        for file, package in lacking(record.result.get("collection", [])).items():
+            record.missing(file, f"it needs {package}, which is not installed")
+        unread = len(record.result.get("collection", []))
+        whole = unread == len(lacking(record.result.get("collection", []))) and not record.result.get("failed")
+        if (status and not (whole and unread)) or not record.result.get("passed"):
             raise RuntimeError(f"pytest ended with {status}, {record.result.get('passed', 0)} tests passed")
 
 
@@ -64,7 +69,7 @@ def marked() -> list[str]:
     return [str(path.relative_to(ROOT)) for path in sorted(found)] or ["tests"]
 
 
-def _within(command: list[str], out: IO[str], seconds: float) -> int | None:
+def within(command: list[str], out: IO[str], seconds: float) -> int | None:
     """The exit status of a command; None where it had to be ended, as Ctrl-C does, so that it still reports."""
     with subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT) as process:
         try:
@@ -75,6 +80,16 @@ def _within(command: list[str], out: IO[str], seconds: float) -> int | None:
             process.wait(STOPPING)
         process.kill()
     return None
+
+
+def lacking(collection: list[dict[str, str]]) -> dict[str, str]:
+    """Test files that could not be read as a package of others is not there, and that package."""
+    found = {}
+    for each in collection:
+        named = re.search(r"No module named '(\w+)", each["message"])
+        if named and not (ROOT / named[1]).is_dir():
+            found[each["name"]] = named[1]
+    return found
 
 
 def counted(report: Path) -> dict[str, Any]:
