@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from rtseg.moved import install as _find_moved
+
 if TYPE_CHECKING:
     from rtseg.backends import open_backend
     from rtseg.config import RunConfig, load_config
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from rtseg.streaming import Stream, astream, run, stream
 
 __version__ = "0.1.0"
+_find_moved()
 
 _HOMES = {
     "BackendError": "errors",
