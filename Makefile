@@ -6,6 +6,7 @@
 #              PYTHON as it is; PART=1, then PART=2: in two runs)
 # make test-system  the long tests: every network with its file and its engine, servers, browsers (some minutes)
 # make lint    format, lint and type checks; workflows, templates, containers, citation (make lint-files)
+# make docs    build the pages of docs/ into build/site, every warning an error
 # make bench   measure the stages beside what a user would otherwise write; writes docs/bench/ and the README's figures
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +18,7 @@ BENCH_CLIP ?= $(wildcard ../shared/data/video/highway_960x540.mp4)
 LOOK := --visualize overlay,contour --legend
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo picture test gpu test-zoo test-system lint lint-files bench clean
+.PHONY: demo picture test gpu test-zoo test-system lint lint-files docs bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/bin/python:
@@ -32,6 +33,11 @@ $(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/dev.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing rtseg and what its tests need into $(VENV) (the first time takes a few minutes) ..."
 	$(PIP) -e '.[dev,demo]'
+	@touch $@
+
+# What the site is built with reads the source and imports nothing of it.
+$(VENV)/docs.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 # The GPU tests run on an emulated driver, with PyCUDA itself.
@@ -83,6 +89,11 @@ lint-files: $(VENV)/dev.stamp
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.citation-file-format CITATION.cff
 	$(if $(filter x86_64,$(shell uname -m)),$(BIN)/hadolint containers/*.Dockerfile,@echo "no hadolint for this machine" >&2)
+
+# The variable keeps the theme from advertising its successor in the log.
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "built build/site/index.html"
 
 bench: $(VENV)/dev.stamp
 	@clip='$(BENCH_CLIP)'; [ -n "$$clip" ] || clip=$$($(BIN)/python tools/demo_clip.py --installed); \
