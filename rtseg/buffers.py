@@ -1,4 +1,4 @@
-"""Arrays that are used again as soon as nobody holds them, so that a steady run allocates nothing."""
+"""Arrays that are reused as soon as nothing refers to them, so that a steady run allocates nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FREE = _free_count()
 
 
 def unheld(arrays: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether nobody but the mapping holds any of the arrays, or a view of one."""
+    """Whether only the mapping refers to any of the arrays, or a view of one."""
     for array in arrays.values():  # noqa: SIM110 - a generator would hold them too
         if sys.getrefcount(array) != _FREE:
             return False
@@ -43,7 +43,7 @@ class Pool:
         self._shapes = shapes
 
     def take(self, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
-        """An uninitialised C-contiguous array that nobody else holds."""
+        """An uninitialised C-contiguous array that nothing else refers to."""
         key = (shape, np.dtype(dtype))
         arrays = self._held.pop(key, [])
         self._held[key] = arrays

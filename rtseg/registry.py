@@ -1,6 +1,6 @@
 """Every pluggable part by the word the user types: name -> ("module:attribute", extra).
 
-Adding a source, sink, backend or model is one file and one line here. Nothing is imported until it is asked for.
+Adding a source, sink, backend or model is one file and one line here. Nothing is imported until it is used.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def load(table: Table, name: str, kind: str) -> Any:
         install = f"pip install 'rtseg[{extra}]'" if extra else f"pip install {exc.name}"
         raise MissingExtra(f"{kind} '{name}' needs {exc.name}: {install}") from exc
     except MissingExtra:
-        raise  # what is loaded has said it itself
+        raise  # raised by the loaded module, with its own message
     except (ImportError, OSError) as exc:
         if isinstance(exc, ImportError) and (exc.name or "").split(".")[0] == "rtseg":
             raise

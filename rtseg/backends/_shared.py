@@ -30,7 +30,7 @@ NOISE = (
     "For debugging consider",
     "Compile with `TORCH_USE_CUDA_DSA`",
 )
-"""How lines that tell nothing of an error's cause begin: OpenVINO's, and those behind every CUDA error of torch."""
+"""How lines begin that do not give an error's cause: OpenVINO's, and those behind every CUDA error of torch."""
 
 T = TypeVar("T")
 

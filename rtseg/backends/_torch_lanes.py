@@ -75,7 +75,7 @@ class TorchLane:
 
     @contextmanager
     def capture(self) -> Iterator[_TorchGraph]:
-        """Record what is queued on the stream; all graphs of the lane share memory, as only one runs at a time."""
+        """Record what is queued on the stream; all graphs of this context share memory, as only one runs at a time."""
         graph = torch.cuda.CUDAGraph()
         with (
             failing(self._place),
@@ -110,7 +110,7 @@ class _TorchGraph:
         self._graph, self._stream, self._place = graph, stream, place
 
     def launch(self, stream: int) -> None:
-        """Queue the frame on the lane's stream, whose handle `stream` is."""
+        """Queue the frame on the context's stream, whose handle `stream` is."""
         with failing(self._place), torch.cuda.stream(self._stream):
             self._graph.replay()
 

@@ -37,7 +37,7 @@ Answer = NDArray[Any] | Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def one_hot(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float32]:
-    """Logits (C, h, w) float32 whose argmax is `labels` (h, w); an id that is no class leaves all scores equal."""
+    """Logits (C, h, w) float32 whose argmax is `labels` (h, w); an id that is not a class leaves all scores equal."""
     logits = np.full((classes, *labels.shape), LOSE, np.float32)
     for index in range(classes):
         logits[index][labels == index] = WIN
@@ -123,7 +123,7 @@ class NullBackend:
         index, due, answer = self._pending.pop()
         time.sleep(max(0.0, due - time.monotonic()))
         if index == self._fail_at:
-            raise BackendError(f"the null backend fails at frame {index}, as asked")
+            raise BackendError(f"the null backend fails at frame {index}, as requested")
         return self._outputs(answer)
 
     def close(self) -> None:

@@ -181,7 +181,7 @@ class OpenVINOBackend:
     def close(self) -> None:
         """Wait for what runs and free the compiled networks; a second time does nothing."""
         for request, *_ in (left := self._pending.close()):  # whose tensors must live until their requests are done
-            with contextlib.suppress(RuntimeError):  # the failure of an answer that nobody collects
+            with contextlib.suppress(RuntimeError):  # the failure of a request that is never collected
                 request.wait_for(int(WAIT_S * 1000))
         left.clear()
         self._compiled.clear()
@@ -209,7 +209,7 @@ class OpenVINOBackend:
             ) from exc
         used = SPELT.get(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         if self._asked is not None and used != self._asked:
-            raise BackendError(f"OpenVINO on {self._target} runs in {used}, not in {self._asked} as asked")
+            raise BackendError(f"OpenVINO on {self._target} runs in {used}, not in {self._asked} as requested")
         self.precision = used or self.precision
         devices_used = compiled.get_property("EXECUTION_DEVICES")
         self.device = "+".join(str(name).strip("()") for name in devices_used).lower() or self.device

@@ -41,7 +41,7 @@ KEPT_SIZES = 4
 
 @dataclass(slots=True, eq=False)
 class _Hosted:
-    """A lane whose answers go to pinned arrays in turn, with an event each."""
+    """An execution context whose outputs go to pinned arrays in turn, with an event each."""
 
     lane: PlanLane
     arena: Arena
@@ -56,9 +56,9 @@ def devices() -> list[str]:
 class TensorRTBackend:
     """Runs a plan of an ONNX file, or a `.plan` file itself, on an NVIDIA GPU.
 
-    `device` is cuda (default) or cuda:N. `precision` is fp16 (default), fp32 or int8; a quantised model is int8. A plan
-    that serves the asked size is taken from the model's folder; where there is none, one is built, which takes from
-    seconds to minutes and is said. `threads` means nothing here. Errors: BackendError without a driver, for a plan that
+    `device` is cuda (default) or cuda:N. `precision` is fp16 (default), fp32 or int8; a quantized model is int8. A plan
+    that serves the requested size is taken from the model's folder; where there is none, one is built, which takes from
+    seconds to minutes and is logged. `threads` has no effect. Errors: BackendError without a driver, for a plan that
     cannot be trusted or loaded, and for sizes that a `.plan` does not serve; MissingExtra without what building needs.
     """
 
@@ -79,7 +79,7 @@ class TensorRTBackend:
         check_count("threads", threads)
         if precision == "bf16":
             raise BackendError("tensorrt plans are in fp16, fp32 or int8, not in bf16")
-        gpu(device)  # before TensorRT is asked for anything
+        gpu(device)  # before the first call of TensorRT
         self._plan = path if path.suffix == ".plan" else None
         if self._plan is not None:
             self.precision = cache.read_sidecar(self._plan).identity.precision
@@ -160,7 +160,7 @@ class TensorRTBackend:
         return self._stream
 
     def _host(self, size: tuple[int, int]) -> _Hosted:
-        """The lane for the host's tensors of a size, one of the KEPT_SIZES used last."""
+        """The execution context for the host's tensors of a size, one of the KEPT_SIZES used last."""
         hosted = self._hosted.get(size)
         if hosted is None:
             stream = self._own_stream()
@@ -218,7 +218,7 @@ class TensorRTBackend:
         return Execution(engine, built.sidecar.ranges, self.spec, self.gpu)
 
     def _build(self, profiles: tuple[Profile, ...], rebuild: str | None = None) -> plans.Built:
-        # The builder compares labels on other backends, so it stands above them and is asked for by name.
+        # The builder compares labels on other backends, so it stands above them and is loaded by name.
         build = registry.load(registry.BUILDERS, self.name, "plan builder")
         built: plans.Built = build(
             self._path, self.spec, profiles, precision=self._asked, device=self.device, rebuild=rebuild

@@ -1,4 +1,4 @@
-"""Which topics of a bag are pictures, and which of them were asked for."""
+"""Which topics of a bag are pictures, and which of them were requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MCAP files, whole or broken off: messages in the order of their log times, a few chunks in memory."""
+"""MCAP files, whole or truncated: messages in the order of their log times, a few chunks in memory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class McapBag:
 
     @property
     def warning(self) -> str | None:
-        """What could not be read so far: where a file breaks off counts once the messages came to that."""
+        """What could not be read so far: a truncated end counts once the messages came to that."""
         problems = [
             f"{path}: {index.problem}"
             for path, index in zip(self._files, self._indexes, strict=True)

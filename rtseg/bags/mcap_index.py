@@ -24,7 +24,7 @@ FOOTER, CHECKSUM = struct.Struct("<QQI"), 4
 class Index:
     """What an MCAP file holds; `attachments` and `metadata` are offsets of records.
 
-    `first` and `last` are the log times of its messages, 0 without any. `problem` says where the file breaks off, None
+    `first` and `last` are the log times of its messages, 0 without any. `problem` is where the file is truncated, None
     where it is whole; `damaged` counts the chunks that could not be read for the index.
     """
 

@@ -1,4 +1,4 @@
-"""The records of MCAP files in chunks and outside them, whole or broken off."""
+"""The records of MCAP files in chunks and outside them, whole or truncated."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CUT_BYTES = 256 << 20
 
 
 def walk(file: BinaryIO, size: int) -> Index:
-    """The index of an open file of `size` bytes, up to where it breaks off."""
+    """The index of an open file of `size` bytes, up to where it is truncated."""
     return _Walk(file, size).index
 
 
@@ -58,7 +58,7 @@ class _Walk:
                 break
             self._file.seek(offset + RECORD.size)
             if not opcode or end > self._size:
-                self.index.problem = f"it breaks off at byte {offset} of {self._size}"
+                self.index.problem = f"it is truncated at byte {offset} of {self._size}"
                 if opcode == Opcode.CHUNK:
                     self._begin_chunk(offset, min(self._size - offset, CUT_BYTES), cut=True)
                 break

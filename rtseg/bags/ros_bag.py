@@ -72,7 +72,7 @@ class RosBag:
                     connection, last, data = next(found, (None, last, b""))
             except SourceError as exc:
                 reason = str(exc).removeprefix(f"{self.path} cannot be read: ")
-                self.warning = f"{self.path} breaks off after {(last - self.start_ns) / 1e9:.2f} s: {reason}"
+                self.warning = f"{self.path} ends early, after {(last - self.start_ns) / 1e9:.2f} s: {reason}"
                 return
             if connection is None:
                 return

@@ -41,7 +41,7 @@ class Benchmark:
         self.outcome = "done"
 
     def once(self, place: int, rate: float | None, seconds: float) -> dict[str, Any]:
-        """One repetition of the configuration at `place`; what it is, is noted in `facts` the first time."""
+        """One repetition of the configuration at `place`; its description is kept in `facts` the first time."""
         known = place in self.facts
         notify = (lambda line: None) if known else self._say
         load = Load(rate, seconds, self._settings.warm_up)

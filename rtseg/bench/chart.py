@@ -1,4 +1,4 @@
-"""What the page and the plots show: inks for light and dark, and the values of a benchmark in the shape of its charts.
+"""What the page and the plots show: colours for light and dark, and a benchmark's values in the shape of its charts.
 
 Instants in a repetition's `trace` (`due_ns`, `start_ns`, `overlay_ns`, `sink_ns`) are nanoseconds of one monotonic
 clock; `stages_ns` are durations.
@@ -61,7 +61,7 @@ def floor(percent: float) -> int:
     """Samples that a percentile takes: the fewest of which, with 99 % confidence, two at least lie beyond it.
 
     This is MLPerf's early stopping with one overlatency query discarded: 64 for p90, 130 for p95, 662 for p99. The
-    median is said of any number.
+    median is given for any number.
     """
     if percent <= 50:
         return 1
@@ -73,7 +73,7 @@ def floor(percent: float) -> int:
 
 
 def supported(samples: int) -> float:
-    """The highest percentile that so many samples can tell, by the rule of `floor`; 0 for none."""
+    """The highest percentile that so many samples support, by the rule of `floor`; 0 for none."""
     if samples < 1:
         return 0.0
     low, high = 0.5, 1.0

@@ -60,7 +60,7 @@ def parse_changes(text: str) -> dict[str, Any]:
 
 
 def check(configs: Sequence[RunConfig]) -> None:
-    """Raise what can be said of the configurations before anything is read or measured."""
+    """Raise the errors of the configurations that are known before anything is read or measured."""
     for config in configs:
         check_outputs(config)
         if config.backend != "auto" and config.backend not in registry.BACKENDS:
@@ -72,7 +72,7 @@ def check(configs: Sequence[RunConfig]) -> None:
 def name_of(config: RunConfig, facts: Mapping[str, Any], base: RunConfig) -> str:
     """What a configuration is called: model, backend, precision, network size, and in what else it differs from base.
 
-    `facts` is what `rtseg.bench.measure.measure` found it to be.
+    `facts` is its description by `rtseg.bench.measure.measure`.
     """
     model, size = facts["model"], "x".join(map(str, facts["network_size"]))
     parts = [model["name"], model["backend"], model["precision"], size]
@@ -87,7 +87,7 @@ def name_of(config: RunConfig, facts: Mapping[str, Any], base: RunConfig) -> str
 def written_config(path: Path, config: RunConfig, comment: str) -> None:
     """Write what `rtseg run --config` takes: the settings that differ from the defaults, under a line of comment.
 
-    Outputs that keep nothing are left out, so that the run opens a window unless it is told otherwise.
+    Outputs that keep nothing are left out, so that the run opens a window unless configured otherwise.
     """
     plain, defaults = msgspec.to_builtins(config), msgspec.to_builtins(RunConfig(input=""))
     fields = {key: value for key, value in plain.items() if value != defaults[key]}

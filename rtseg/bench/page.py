@@ -27,7 +27,7 @@ GLANCE: Mapping[str, Sequence[str]] = {
     "capture_to_sink_ms": ("p50", "p99", "max"),
     "jitter_ms": ("p50", "p99", "max"),
 }
-"""What the first table tells of each duration."""
+"""What the first table gives for each duration."""
 NOTE = (
     "Latencies in milliseconds. p50, rate, processor and memory: the median over the repetitions, beneath it the "
     "lowest and highest. Higher percentiles and max: of all their frames together, beneath them the lowest and highest "
@@ -40,7 +40,7 @@ MEANING = (
     "one frame to the next. Percentiles are nearest-rank, so each is a time that a frame really took."
 )
 CURVES = (
-    "Lines: all repetitions together, dotted beyond what that many frames can tell (MLPerf's early-stopping rule), "
+    "Lines: all repetitions together, dotted beyond what that many frames support (MLPerf's early-stopping rule), "
     "a dot at the slowest frame. "
 )
 FIGURES: Mapping[str, tuple[str, str, str]] = {

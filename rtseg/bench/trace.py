@@ -2,7 +2,7 @@
 
 A configuration is a process; its threads are `capture` (a frame's wait until the loop takes it, and the drops), `loop`
 (a slice for each frame, its stages inside), `sinks` (from the overlay in hand to the frame written) and `gpu`.
-Frames that are under way at once lie on lanes beside each other, for slices of a thread may nest but never overlap.
+Frames that are under way at once lie on parallel threads of the trace, as slices of a thread nest but never overlap.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _gpu(track: _Track, trace: Mapping[str, Any], row: int, zero: int, frame: Ma
 
 
 class _Track:
-    """A thread of a process, and the lanes beside it."""
+    """A thread of a process, and those beside it for frames that overlap."""
 
     def __init__(self, process: int, name: str) -> None:
         self.process, self.name = process, name
@@ -142,7 +142,7 @@ class _Track:
         self._ends: list[int] = []
 
     def lane(self, begin: int, end: int) -> int:
-        """The thread id of a lane that is free from `begin` on, taken until `end`."""
+        """The id of a thread that is free from `begin` on, taken until `end`."""
         self.used = True
         for place, until in enumerate(self._ends):
             if until <= begin:
@@ -152,7 +152,7 @@ class _Track:
         return self.first + len(self._ends) - 1
 
     def slice(self, name: str, begin: int, end: int, args: Mapping[str, Any], lane: int | None = None) -> Event:
-        """A slice in nanoseconds, on a free lane unless one is given."""
+        """A slice in nanoseconds, on a free thread unless one is given."""
         return {
             "ph": "X",
             "name": name,
@@ -171,7 +171,7 @@ class _Track:
         return {"ph": "i", "s": "t", "name": name, "cat": "drop", **place, "args": dict(args)}
 
     def names(self) -> list[tuple[int, str]]:
-        """Thread id and name of each lane in use."""
+        """Id and name of each thread in use."""
         lanes = max(len(self._ends), 1) if self.used else 0
         return [(self.first + place, self.name + (f" {place + 1}" if place else "")) for place in range(lanes)]
 

@@ -103,7 +103,7 @@ def build_command(args: argparse.Namespace) -> int:
         raise ConfigError(f"--out {args.out} does not end in .plan: plans are known by that")
     package = find_package(args.model, args.spec)
     if package.path.suffix != ".onnx":
-        raise ConfigError(f"{package.path} is no ONNX file: TensorRT compiles a package or an .onnx file")
+        raise ConfigError(f"{package.path} is not an ONNX file: TensorRT compiles a package or an .onnx file")
     spec = complete_spec(package.path, package.spec, written=package.written)
     profiles = chosen(spec, [one for group in args.size or () for one in group], args.min, args.opt, args.max)
     console = stderr_console()

@@ -76,7 +76,7 @@ def label_of(array: Array, size: tuple[int, int], where: str, listing: Listing) 
     if wrong is not None and wrong.any():
         row, column = first_pixel(wrong)
         raise ConfigError(
-            f"{where}: id {ids[row, column]} at row {row}, column {column} is no class: expected {listing.expected}"
+            f"{where}: id {ids[row, column]} at row {row}, column {column} is not a class: expected {listing.expected}"
         )
     return listing.label(np.ascontiguousarray(ids).astype(np.uint8), where)
 

@@ -1,4 +1,4 @@
-"""What every data set is once its folder is understood: names, facts, and two functions that read."""
+"""What every data set is once its folder is understood: names, metadata, and two functions that read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEEP_BYTES = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What does not depend on the split: class names, (R, G, B) per class, the label that is no class, license, and
+    """What does not depend on the split: class names, (R, G, B) per class, the label that is not a class, license, and
     whether images with neighbouring numbers may follow one another in time."""
 
     name: str
@@ -38,7 +38,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How images are dealt to train and val where a folder does not say: the share of val, and the seed."""
+    """How images are split into train and val where a folder has no lists: the share of val, and the seed."""
 
     fraction: float = 0.2
     seed: int = 0
@@ -119,7 +119,7 @@ class Dataset:
 class Layout:
     """A way in which data sets lie on disk.
 
-    `wanted` says in a phrase what is looked for. `fits` tells whether a folder looks like it, `splits` which splits
+    `wanted` says in a phrase what is looked for. `fits` says whether a folder looks like it, `splits` which splits
     it has, `open` reads one; unusable files go to the data set's `problems`, a folder that cannot be used at all is
     a ConfigError.
     """

@@ -32,7 +32,7 @@ def read_image(path: Path, *, upright: bool = False) -> Image:
 def read_mask(path: Path, *, indexed_as_colors: bool = False) -> Image:
     """A mask as stored: HW uint8 numbers, or HWC uint8 BGR colours.
 
-    An indexed PNG gives its indices, or its palette's colours where asked; grey PNGs of 1, 2 or 4 bits give the stored
+    An indexed PNG gives its indices, or its palette's colours on request; grey PNGs of 1, 2 or 4 bits give the stored
     numbers. Three equal channels are one. Errors: ConfigError for what is not 8-bit, has transparency, or is lossy.
     """
     if path.suffix.lower() in LOSSY:

@@ -34,7 +34,7 @@ class IdMap:
         if not known.all():
             row, column = first_pixel(known == 0)
             raise ConfigError(
-                f"{where}: id {raw[row, column]} at row {row}, column {column} is no class: expected {self.expected}"
+                f"{where}: id {raw[row, column]} at row {row}, column {column} is not a class: expected {self.expected}"
             )
         return raw if self._same else np.asarray(cv2.LUT(raw, self._train), np.uint8)
 
@@ -60,7 +60,8 @@ class ColorMap:
             value = int(code[row, column])
             color = f"({value >> 16}, {value >> 8 & 255}, {value & 255})"
             raise ConfigError(
-                f"{where}: colour {color} (R, G, B) at row {row}, column {column} is no class: expected {self.expected}"
+                f"{where}: colour {color} (R, G, B) at row {row}, column {column} is not a class: "
+                f"expected {self.expected}"
             )
         return (found - 1).astype(np.uint8)
 

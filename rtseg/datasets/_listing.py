@@ -1,4 +1,4 @@
-"""Which classes a folder of one's own has: `dataset.yaml` or `classes.txt`, else two classes, background and object.
+"""Which classes a custom folder has: `dataset.yaml` or `classes.txt`, else two classes, background and object.
 
 `classes.txt`: one name per line, in id order, or `R G B name`. `dataset.yaml`:
 

@@ -1,4 +1,4 @@
-"""Where a folder of one's own keeps images and masks, and how they are dealt to splits."""
+"""Where a custom folder keeps images and masks, and how they are assigned to splits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def places(folder: Path, holds: Callable[[Path], bool]) -> dict[str, Place]:
     """The folders of images and masks of each split, "" where the folder has no splits; empty if there are none.
 
     Looked for are images/ and masks/, images/<split>/ and masks/<split>/, and <split>/images/ and <split>/masks/;
-    `holds` tells whether a folder of images holds files of the kind asked for.
+    `holds` says whether a folder of images holds files of the requested kind.
     """
     both = _pair(folder)
     if both is not None:

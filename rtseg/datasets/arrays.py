@@ -51,7 +51,7 @@ def singles(folder: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def splits(folder: Path) -> list[str]:
-    """The splits that names of files or folders tell, else those of the lists, else the two that are drawn."""
+    """The splits that names of files or folders give, else those of the lists, else the two that are drawn."""
     found = stacks(folder) or singles(folder)
     if "" in found:
         return dealt_splits(folder)

@@ -27,7 +27,7 @@ __all__ = ["CheckedSplit", "check_data", "check_split", "print_check", "report"]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What reading one sample told: its size (height, width), pixels per label (256,), and a digest of the image."""
+    """The result of reading one sample: its size (height, width), pixels per label (256,), a digest of the image."""
 
     size: tuple[int, int]
     counts: NDArray[np.int64]

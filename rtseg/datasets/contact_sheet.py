@@ -81,7 +81,7 @@ def choose(checked: Sequence[CheckedSplit], count: int) -> list[tuple[int, int]]
 def check_target(path: Path) -> None:
     """ConfigError unless `path` names a picture in a folder that exists."""
     if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"the contact sheet {path} is no picture: its name ends in {', '.join(SUFFIXES)}")
+        raise ConfigError(f"the contact sheet {path} is not an image file: its name ends in {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {path.parent} for the contact sheet: create it first")
 

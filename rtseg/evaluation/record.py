@@ -1,4 +1,4 @@
-"""Where scores go: to the file that was asked for, and to the model's own package."""
+"""Where scores go: to the requested file, and to the model's own package."""
 
 from __future__ import annotations
 

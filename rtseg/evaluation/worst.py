@@ -51,7 +51,7 @@ class Worst:
 
     def __init__(self, path: Path, count: int = 12) -> None:
         if count < 1:
-            raise ConfigError(f"{count} worst images asked for: it takes 1 at least")
+            raise ConfigError(f"{count} worst images asked for: expected 1 or more")
         if path.suffix.lower() not in (".html", ".htm"):
             raise ConfigError(f"the page {path} is HTML: its name must end in .html")
         if not path.parent.is_dir():

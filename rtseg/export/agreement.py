@@ -1,4 +1,4 @@
-"""Whether a converted network labels frames as its float32 original does: asked before its plan is accepted."""
+"""Whether a converted network labels frames as its float32 original does: checked before its plan is accepted."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def frames(source: str, count: int) -> list[Image]:
     Errors: ConfigError for a camera, a stream or a count below 1, SourceError for input that cannot be read.
     """
     if count < 1:
-        raise ConfigError(f"{count} frames to compare labels on: it takes 1 at least")
+        raise ConfigError(f"{count} frames to compare labels on: expected 1 or more")
     kind = source_kind(source)[0]
     if kind in ("camera", "stream"):
         raise ConfigError(f"labels are compared on a video, a folder of images or a synthetic scene, not on {source}")

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 class Check:
     """How a conversion is checked: on how many frames of what, and the fraction of equal labels that is enough.
 
-    `reference` is the float32 model of a quantised one, None to look for it among the packages.
+    `reference` is the float32 model of a quantized one, None to look for it among the packages.
     """
 
     frames: str = SYNTHETIC
@@ -154,7 +154,7 @@ def _has_gpu(device: str | None) -> bool:
 
 
 def _tried(job: Job, plan: bytes, sidecar: Sidecar, reference: bytes, images: list[Image]) -> Agreement | None:
-    """The agreement of the plan itself on this machine's GPU; None, said, where that GPU does not load it."""
+    """The agreement of the plan itself on this machine's GPU; None, with a warning, where that GPU does not load it."""
     from rtseg.backends.tensorrt import TensorRTBackend
 
     with tempfile.TemporaryDirectory(prefix="rtseg-build-") as folder:
@@ -171,7 +171,7 @@ def _tried(job: Job, plan: bytes, sidecar: Sidecar, reference: bytes, images: li
 
 
 def _reference(path: Path, spec: ModelSpec, check: Check) -> Path:
-    """The float32 model that a quantised one was made of."""
+    """The float32 model that a quantized one was made of."""
     if check.reference is not None:
         return check.reference
     made_from = spec.provenance.get("quantized", {}).get("from")
@@ -179,5 +179,5 @@ def _reference(path: Path, spec: ModelSpec, check: Check) -> Path:
         if made_from is not None and file_hash(model) == made_from:
             return model
     raise ModelError(
-        f"the float32 model that {path} was quantised from is not among the packages: give --reference MODEL"
+        f"the float32 model that {path} was quantized from is not among the packages: give --reference MODEL"
     )

@@ -1,4 +1,4 @@
-"""From a model package to its int8 twin: post-training static quantisation into an ONNX file of QDQ pairs.
+"""From a model package to its int8 twin: post-training static quantization into an ONNX file of QDQ pairs.
 
 Weights get one scale per output channel, activations one scale per tensor, found by running the network on training
 images through the pipeline's own preprocessing. All of it is symmetric around zero and biases stay float32, as
@@ -43,15 +43,15 @@ def quantize(
 
     `data` is a folder of labelled images whose layout `dataset` names (None recognises it); labels are not read.
     Errors: MissingExtra without onnxruntime or onnx, ConfigError for the data, ModelError for a model that is not
-    float32 or that ONNX Runtime cannot quantise.
+    float32 or that ONNX Runtime cannot quantize.
     """
-    registry.require("onnxruntime", "quantisation", "onnx")
-    registry.require("onnx", "quantisation", "train")
+    registry.require("onnxruntime", "quantization", "onnx")
+    registry.require("onnx", "quantization", "train")
     if images < 1:
-        raise ConfigError(f"{images} images to calibrate on: it takes 1 at least")
+        raise ConfigError(f"{images} images to calibrate on: expected 1 or more")
     path = find_package(model).path
     if (out / "model.onnx").resolve() == path.resolve():
-        raise ConfigError(f"{out} is the package to quantise itself: give another --out")
+        raise ConfigError(f"{out} is the package to quantize itself: give another --out")
     segmenter = HostSegmenter(open_backend("null", model))
     _check(path, segmenter.spec)
     chosen = open_dataset(data, split, name=dataset)
@@ -82,11 +82,13 @@ def quantize(
 
 def _check(path: Path, spec: ModelSpec) -> None:
     if path.suffix != ".onnx":
-        raise ModelError(f"{path} is no ONNX file, so it cannot be quantised: give a package that rtseg export wrote")
+        raise ModelError(
+            f"{path} is not an ONNX file, so it cannot be quantized: give a package that rtseg export wrote"
+        )
     if spec.dtype != "float32":
-        raise ModelError(f"{path} takes {spec.dtype} input: quantise the float32 model")
+        raise ModelError(f"{path} takes {spec.dtype} input: quantize the float32 model")
     if is_quantised(path):
-        raise ModelError(f"{path} is quantised already: quantise the float32 model")
+        raise ModelError(f"{path} is quantized already: quantize the float32 model")
 
 
 def _tensors(segmenter: HostSegmenter, chosen: Dataset, count: int) -> Iterator[Tensor]:
@@ -130,8 +132,8 @@ def _quantize(path: Path, made: Path, input_name: str, tensors: Any) -> None:
             )
         except (ConfigError, ModelError):
             raise
-        except Exception as exc:  # whatever the quantiser meets in a graph that is not ours
-            raise ModelError(f"ONNX Runtime cannot quantise {path}: {' '.join(str(exc).split())[:300]}") from exc
+        except Exception as exc:  # whatever the quantizer meets in a graph that is not ours
+            raise ModelError(f"ONNX Runtime cannot quantize {path}: {' '.join(str(exc).split())[:300]}") from exc
 
 
 def _finish(made: Path, spec: ModelSpec) -> None:
@@ -146,7 +148,7 @@ def _finish(made: Path, spec: ModelSpec) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the quantiser's advice to preprocess, which is done here, out of the user's terminal."""
+    """Keep the quantizer's advice to preprocess, which is done here, out of the user's terminal."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

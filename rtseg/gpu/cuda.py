@@ -54,7 +54,7 @@ ADVICE = {
 
 @contextmanager
 def _named(device: str, asked: int | None = None) -> Iterator[None]:
-    """PyCUDA's errors as BackendError: they name the call; of memory, what was asked for and what is free."""
+    """PyCUDA's errors as BackendError: they name the call; for memory, what was requested and what is free."""
     try:
         yield
     except cuda.MemoryError as exc:
@@ -70,7 +70,7 @@ def _named(device: str, asked: int | None = None) -> Iterator[None]:
 
 
 def _free() -> str:
-    """How much memory is free, in words; a GPU whose memory does not suffice for a context does not tell."""
+    """How much memory is free, in words; a GPU whose memory does not suffice for a context gives no number."""
     try:
         free, total = cuda.mem_get_info()
     except cuda.Error:
@@ -137,7 +137,7 @@ class Arena:
     def host(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
         """A pinned buffer as an array of at most its size.
 
-        Every view of the array keeps the array itself alive, so its reference count tells whether anybody holds it.
+        Every view of the array keeps the array itself alive, so its reference count says whether it is in use.
         """
         wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize
         assert wanted <= self._sizes[name], f"{name}: {wanted} bytes of {self._sizes[name]}"

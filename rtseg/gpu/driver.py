@@ -1,4 +1,4 @@
-"""The NVIDIA driver itself, by its own library: asked before PyCUDA and TensorRT are.
+"""The NVIDIA driver itself, by its own library: queried before PyCUDA and TensorRT load.
 
 A TensorRT `Runtime` made without a driver ends the process, and PyCUDA does not import.
 """

@@ -29,7 +29,7 @@ class Event:
     def record(self, stream: int, *, external: bool = False) -> Self:
         """Put the moment behind all work so far.
 
-        `external`: in a stream that is being captured, so that each launch of the graph records it anew.
+        `external`: in a stream that is being captured, so that each launch of the graph records it again.
         """
         if external:
             call("cuEventRecordWithFlags", self._handle, ctypes.c_void_p(stream), ctypes.c_uint(EXTERNAL))

@@ -17,7 +17,7 @@ __all__ = ["Finished", "Lane", "Lanes", "Recorded"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finished:
-    """A frame whose results are on the host: what was asked for by name, and its nanoseconds on the GPU."""
+    """A frame whose results are on the host: the requested arrays by name, and its nanoseconds on the GPU."""
 
     outputs: dict[str, NDArray[Any]]
     times: dict[str, int]

@@ -56,7 +56,7 @@ class CompileError(BackendError):
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """Machine code (or PTX) of all kernels, what compiled it, and what the compiler said."""
+    """Machine code (or PTX) of all kernels, what compiled it, and the compiler's output."""
 
     image: bytes
     compiler: str
@@ -267,7 +267,7 @@ def _build_nvcc(source: Path, architecture: str, strict: bool) -> Compiled:
 
 
 def _known(cuda: int | None = None) -> frozenset[int]:
-    """The architectures that the first compiler can compile for, as 90 for sm_90; none if it does not tell."""
+    """The architectures that the first compiler can compile for, as 90 for sm_90; none if it does not say."""
     file, first = _nvrtc_file(cuda), compilers(cuda)[:1]
     if not first:
         return frozenset()  # which `build` then says

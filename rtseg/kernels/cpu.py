@@ -119,7 +119,7 @@ def labels(
     (height, width). `fit` says which rectangle of the network's input the frame is; without it the logits are stretched
     over the frame. The upsampling is that of `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`:
     half-pixel centres, repeated edges. Frame pixels outside the network's input get `ignore_index`. Labels differ from
-    those of float64 arithmetic only where the two best scores differ by less than float32 can tell.
+    those of float64 arithmetic only where the two best scores differ by less than float32 resolves.
 
     One class, (1, h, w), is a binary network: label 1 where the logit is above 0 (the probability above 0.5), else 0.
     `allowed` is bool per class (two for a binary network): the others cannot win. `confidence`, HxW uint8, receives
@@ -286,7 +286,7 @@ _KERNELS: tuple[Any, ...] = (
 
 
 def is_cold(*, refine: bool = False) -> bool:
-    """Whether a kernel has yet to be compiled on this machine, as far as the names of the cached files tell.
+    """Whether a kernel has yet to be compiled on this machine, judged by the names of the cached files.
 
     Those of the CRF count only with `refine`.
     """
@@ -300,7 +300,7 @@ def is_cold(*, refine: bool = False) -> bool:
 
 
 def warm_up(*, refine: bool = False) -> float:
-    """Make every kernel ready by running it on a few pixels; returns the seconds it took. Those of the CRF if asked.
+    """Make every kernel ready by running it on a few pixels; returns the seconds it took. Those of the CRF on request.
 
     Cold, all are compiled (seconds); later starts on the same machine load them from Numba's on-disk cache. What is
     compiled does not depend on sizes, class counts or the model's types.

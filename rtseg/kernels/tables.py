@@ -154,7 +154,7 @@ def samples(grid: int, fine: int, first: int, last: int) -> tuple[NDArray[np.int
 
 
 def affine(spec: ModelSpec) -> NDArray[np.float32]:
-    """Per B, G, R (and a lane of nothing): factor and summand of (x * scale - mean) / std; then the border's value."""
+    """Per B, G, R (and an unused fourth): factor and summand of (x * scale - mean) / std; then the border's value."""
     order = (2, 1, 0) if spec.channels == "RGB" else (0, 1, 2)
     numbers = np.zeros(11)
     for channel, k in enumerate(order):

@@ -80,7 +80,7 @@ def _keep_off_this_cpu() -> None:
 def spread(work: Callable[[int, int], object], rows: int) -> None:
     """Call `work(first, last)` on pieces of range(rows) until all are done; the caller's thread takes part.
 
-    An exception in any piece is raised here. A pool busy with another caller's pieces delays nobody: whoever is free
+    An exception in any piece is raised here. A pool busy with another caller's pieces delays no caller: whoever is free
     takes the next piece, and a helper that has not started when the pieces are used up is cancelled.
     """
     workers = min(threads(), rows)

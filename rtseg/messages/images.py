@@ -86,7 +86,7 @@ def compressed_picture(message: Any) -> Image:
     Its EXIF orientation is ignored, as the camera's calibration is for pixels as they were taken. A grey picture whose
     format starts with a Bayer encoding (compressed before interpolation) is interpolated here; one that says
     `compressed rgb8` has red and blue exchanged back. Of 16 bits (PNG) the upper eight are kept. Errors: BadMessage;
-    a JPEG damaged in the middle goes unnoticed, as decoders mend it.
+    a JPEG damaged in the middle goes unnoticed, as decoders conceal it.
     """
     text = str(message.format)
     found = f"compressed image of format {_quoted(text)}"

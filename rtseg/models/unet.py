@@ -65,7 +65,7 @@ class UNet(Network):
         check_classes(classes)
         if binary and classes != 2:
             raise ModelError(
-                f"a network with one sigmoid channel tells 2 classes apart, got {classes}: choose 'unet' for more"
+                f"a network with one sigmoid channel distinguishes 2 classes, got {classes}: choose 'unet' for more"
             )
         self.down = nn.ModuleList(
             conv_pair(inputs, planes) for inputs, planes in zip((3, *PLANES[:-1]), PLANES, strict=True)

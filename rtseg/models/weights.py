@@ -115,7 +115,7 @@ def _read(path: Path) -> Any:
     except MissingExtra:
         raise
     except Exception as exc:  # torch.load raises whatever its unpickler or zip reader meets
-        raise ModelError(f"{path} is no weights file that can be read safely ({type(exc).__name__})") from exc
+        raise ModelError(f"{path} is not a weights file that can be read safely ({type(exc).__name__})") from exc
 
 
 def _state(loaded: Any, path: Path) -> dict[str, Tensor]:

@@ -27,9 +27,9 @@ BLOCK = 8
 """Side, in pixels, of the squares that share one direction to the nadir."""
 SLANTED, NOWHERE = 16, 255
 AHEAD = 6
-"""Pixels farther on that tell a slanted wall's foot from an upright edge."""
+"""Pixels farther on that distinguish a slanted wall's foot from an upright edge."""
 AROUND = 3
-"""Pixels to each side of a contact that are asked how much of an obstacle is there."""
+"""Pixels to each side of a contact in which obstacle pixels are counted."""
 FIELDS = 9
 """Numbers of a contact: four corners of its ground (near left, near right, far left, far right), and its kind."""
 

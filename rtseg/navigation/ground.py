@@ -27,7 +27,7 @@ RADIAL = 128
 
 
 class GroundView:
-    """What a camera at a pose sees of flat ground; made anew when the pose changes, with the same lens.
+    """What a camera at a pose sees of flat ground; recomputed when the pose changes, with the same lens.
 
     `roles` is what `ground_settings.roles` returns. `grid` and `scan` take labels HW uint8 of the lens's size and may
     be given the `contacts` of the same labels, so that both together search once. ConfigError for labels of another

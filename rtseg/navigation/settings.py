@@ -1,4 +1,4 @@
-"""What is asked of free space and ranges, and what each class is to a robot."""
+"""Settings of free space and ranges, and what each class is to a robot."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Transform = tuple[Floats, Floats]
 
 
 class NoTransform(SourceError):
-    """The tree does not connect two frames, or not at the time asked for."""
+    """The tree does not connect two frames, or not at the requested time."""
 
 
 @dataclass(slots=True)

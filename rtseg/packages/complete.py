@@ -1,4 +1,4 @@
-"""A complete ModelSpec for any ONNX file: what the graph says is read and checked, the rest is asked for by name."""
+"""A complete ModelSpec for any ONNX file: the graph is read and checked, the flags for the rest are named."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ READ_ONLY = ("dtype",)
 """Fields that only the graph decides."""
 INPUT_DTYPES = ("float32", "float16", "uint8")
 PROBE = (256, 384)
-"""Size at which a dynamic network's output shapes are asked for: not square, so that exchanged sides show."""
+"""Size for which a dynamic network's output shapes are computed: not square, so that exchanged sides show."""
 NORMALISATION = {
     "mean": "--mean 0.485,0.456,0.406",
     "std": "--std 0.229,0.224,0.225",
     "channels": "--channels RGB",
 }
-"""What no graph tells, with the flags of a network trained like those on ImageNet as an example."""
+"""What no graph holds, with the flags of a network trained like those on ImageNet as an example."""
 
 
 def complete_spec(
@@ -43,7 +43,7 @@ def complete_spec(
     """The spec to run an ONNX file with.
 
     `overrides` (fields of ModelSpec by name) win over `base` (from a spec file or package), which wins over the file's
-    own metadata, which wins over what the graph tells. What the graph tells is checked against all of them. `written`
+    own metadata, which wins over what the graph says. What the graph says is checked against all of them. `written`
     names the fields of `base` that count (those its file contains); for the others the graph is read.
     Errors: ModelError in one line, with what was found and what to pass; ConfigError for an unknown override.
     """

@@ -1,6 +1,6 @@
 """Reads an ONNX file's structure and weights straight from its protobuf wire format.
 
-Neither `onnx` nor a runtime is needed, and a file that is not ONNX is told from one that is cut short. Field numbers
+Neither `onnx` nor a runtime is needed, and a file that is not ONNX is distinguished from a truncated one. Field numbers
 are those of `onnx/onnx.proto` (IR versions 3 and later).
 """
 
@@ -109,9 +109,9 @@ def read_onnx(path: Path) -> OnnxFile:
 
 
 def is_quantised(path: Path) -> bool:
-    """Whether an ONNX file computes in int8, by QDQ pairs or quantised operators; errors as of `read_onnx`."""
-    quantised = ("QuantizeLinear", "DequantizeLinear", "QLinearConv")
-    return any(node.op in quantised for node in read_onnx(path).nodes)
+    """Whether an ONNX file computes in int8, by QDQ pairs or quantized operators; errors as of `read_onnx`."""
+    quantized = ("QuantizeLinear", "DequantizeLinear", "QLinearConv")
+    return any(node.op in quantized for node in read_onnx(path).nodes)
 
 
 def _check_external(model: OnnxFile) -> None:

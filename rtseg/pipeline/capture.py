@@ -54,7 +54,7 @@ class Capture:
 
     @property
     def policy(self) -> str:
-        """What happens to frames that nobody took in time."""
+        """What happens to frames that were not taken in time."""
         if self._asked is not None:
             return self._asked
         return "latest" if self.info.live else "wait"

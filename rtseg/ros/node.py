@@ -154,7 +154,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         return SUCCESS if self._let_go() else FAILURE
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of everything, so that the node can be configured anew."""
+        """Release everything, so that the node can be configured again."""
         return SUCCESS if self._let_go() else FAILURE
 
     def destroy_node(self) -> None:
@@ -166,7 +166,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
     # How that is done.
 
     def _fail(self, error: BaseException) -> None:
-        """Note and log what went wrong, with a traceback where nobody expected it."""
+        """Note and log what went wrong, with a traceback where it is unexpected."""
         self.failure = " ".join(str(error).split()) or type(error).__name__
         expected = isinstance(error, (RtsegError, ParameterException))
         log.error("%s", self.failure, exc_info=None if expected else error)

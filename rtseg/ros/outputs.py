@@ -48,7 +48,7 @@ BY_CAMERA = NAVIGATION | {"camera_info"}
 
 
 class Outputs:
-    """Makes messages of results; `fit` tells where a frame lies in the network's input, both (height, width).
+    """Makes messages of results; `fit` says where a frame lies in the network's input, both (height, width).
 
     At `mask_size` "network" mask and confidence are those of the frame's pixels at the centres of the network's,
     without its border, and the CameraInfo says so; at "input" they have the frame's size. `camera_info` is the decoded

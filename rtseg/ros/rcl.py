@@ -177,7 +177,7 @@ def subscribe(node: Node, topic: str, kind: str, profile: QoSProfile, put: Put) 
 
 
 class Publishers:
-    """Publishers of bytes by topic; `listened` tells which of them anybody listens to.
+    """Publishers of bytes by topic; `listened` says which of them have subscribers.
 
     Their names are relative to the node's. Of a lifecycle node they publish only while it is active, unless `managed`
     is False. Publishing is allowed from any one thread at a time, and does nothing once they are destroyed.
@@ -250,7 +250,7 @@ class LabelInfo:
 class NodeLog(logging.Handler):
     """Lets rtseg's log lines go out as those of a node, to its console and /rosout.
 
-    There is one log in a process: with several nodes in it, each of them tells every line.
+    There is one log in a process: with several nodes in it, each of them logs every line.
     """
 
     before = logging.NOTSET

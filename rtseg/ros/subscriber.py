@@ -55,7 +55,7 @@ class Intake:
     was lost, on the way or here, is a gap in `Frame.index`; bad ones, and those that came while nobody wanted any
     (`skip`), are not. `size` (height, width) is what is expected, to be ready for it. `received` counts the
     messages that came, `lost` those that were published and did not come, `replaced` those that waited in vain,
-    `skipped` those that nobody wanted, `bad` those that are no picture, by kind.
+    `skipped` those that were not needed, `bad` those that hold no usable picture, by kind.
     """
 
     reconnects = 0
@@ -90,12 +90,12 @@ class Intake:
             self._changed.notify()
 
     def skip(self, publisher: bytes = b"", sequence: int | None = None) -> None:
-        """Note a message that nobody wants, and those before it that did not come: nobody wanted them either."""
+        """Note a message that is not needed, and those before it that did not come: they were not needed either."""
         with self._changed:
             self.skipped += self._missing(publisher, sequence) + 1
 
     def forget(self) -> None:
-        """Begin anew with every publisher: what it sent while nothing was subscribed to it is not lost."""
+        """Start over with every publisher: what it sent while nothing was subscribed to it is not lost."""
         with self._changed:
             self._last.clear()
 

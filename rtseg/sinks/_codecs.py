@@ -24,7 +24,7 @@ class Encoder:
 
 
 QUANTISER_3 = {"flags": "+qscale", "global_quality": str(3 * 118)}
-"""A constant, fine quantiser (FFmpeg counts in units of 118) for encoders that have no crf."""
+"""A constant, fine quantizer (FFmpeg counts in units of 118) for encoders that have no crf."""
 
 CODECS = {
     # The least effort: at 1080p veryfast takes three times the processor time, which the network then lacks.

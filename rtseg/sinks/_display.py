@@ -1,4 +1,4 @@
-"""Whether windows can be opened, asked before OpenCV does: its Qt aborts the whole process where they cannot.
+"""Whether windows can be opened, checked before OpenCV tries: its Qt aborts the whole process where they cannot.
 
 On Linux the Qt in OpenCV's wheels speaks X11 only, so the question is put to the X server itself: connect, present the
 cookie of the user's Xauthority file, and read the screen's size from its answer (X11 protocol, section 8, "Connection

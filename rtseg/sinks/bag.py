@@ -59,7 +59,7 @@ class BagSink:
     first mask. Every message of an input bag is copied as it is, in the order of the log times, with attachments and
     metadata records; with the input's `start` and `end` those between them and, from before the start, those of latched
     topics; a run that was interrupted or limited copies up to its last frame. `original` adds the pictures themselves,
-    which is done where the input is no bag. Pictures without a header get their capture time, or their time in the clip
+    as is done where the input is not a bag. Pictures without a header get their capture time, or their time in the clip
     counted from 1970-01-01.
     Errors: ConfigError for options; SinkError for a target that is the input, topics that the bag has already, a disk.
     """
@@ -218,7 +218,7 @@ class BagSink:
 
 
 class Copy:
-    """Copies a bag's messages into another, as far as it is told each time."""
+    """Copies a bag's messages into another, up to the given time on each call."""
 
     def __init__(self, bag: Bag, writer: Writer, start: int | None, end: int | None) -> None:
         self._writer = writer

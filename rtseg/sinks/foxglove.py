@@ -50,7 +50,7 @@ class Topic:
 
 
 class FoxgloveSink:
-    """Serves results to any number of Foxglove clients; nothing is made or encoded for a topic that nobody watches.
+    """Serves results to any number of Foxglove clients; nothing is made or encoded for a topic without subscribers.
 
     `target` is HOST:PORT, HOST or PORT; 127.0.0.1:8765 without. The topics of a camera, which is called as the topic
     that brought the frames, else `/camera`: its own name for the picture (JPEG of `quality` 1 to 100), and below it
@@ -122,7 +122,7 @@ class FoxgloveSink:
                 topic.channel.log(topic.message(result, head), log_time=taken)
 
     def tell_classes(self) -> None:
-        """Send the classes' names and colours to everyone who asked for them."""
+        """Send the classes' names and colours to every client that requested them."""
         hidden = self._view.hidden
         classes = [
             {"id": index, "name": name, "color": "#{2:02x}{1:02x}{0:02x}".format(*color), "hidden": index in hidden}

@@ -55,7 +55,7 @@ def _foreign(path: Path, encoder: str) -> Iterator[None]:
 class VideoSink:
     """Encodes overlays into a file whose suffix decides the container: .mp4 .m4v .mov .mkv .webm .avi .ts.
 
-    Time stamps are the source's (see Timeline); .avi knows no time stamps and gets the nearest frame slots instead.
+    Time stamps are the source's (see Timeline); .avi has no time stamps and gets the nearest frame numbers instead.
     yuv420p needs even sizes, so an odd side is extended by one pixel, a copy of the border. A frame of another size
     than the first is scaled into it with black bars; several cameras of a bag are refused. Colours are BT.709, limited
     range, and tagged so; in .avi, which has no tag, BT.601.

@@ -41,7 +41,7 @@ class WindowSink:
 
     Keys: q or Esc quit, space pause and go on, `.` or n one frame further, + and - opacity, v next view, l legend,
     h HUD, s screenshot (a PNG in the current folder). Closing the window quits as well. The view is shared with the
-    renderer, so a change shows from the next frame on; while paused the frame in the window is drawn anew. It runs in
+    renderer, so a change shows from the next frame on; while paused the frame in the window is redrawn. It runs in
     the loop's thread: a pause holds up the run, and a live source drops frames meanwhile.
     Errors: SinkError where no window can be opened; StopRun when the user quits.
     """
@@ -140,7 +140,7 @@ class WindowSink:
         return self._renderer.draw(result.frame.image, result.labels, Hud(fps, p50, p95, result.drops))
 
     def _answer(self, key: int, picture: Image, index: int) -> bool:
-        """Act on a key; whether the picture has to be drawn anew."""
+        """Act on a key; whether the picture has to be redrawn."""
         letter = chr(key & 0xFF) if key >= 0 else ""
         if letter in ("s", "S"):
             self._screenshot(picture, index)

@@ -1,4 +1,4 @@
-"""A source's frames, the first of which is made on entering: only it tells what the source really gives."""
+"""A source's frames, the first of which is made on entering: only it shows what the source really delivers."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ class Timeline:
         self._last: float | None = None
 
     def restart(self, gap: float | None = None) -> None:
-        """The source's clock starts anew; the next frame comes `gap` seconds (default: a step) after the last."""
+        """The source's clock restarts; the next frame comes `gap` seconds (default: a step) after the last."""
         self._resume, self._gap = True, self._step if gap is None else gap
 
     def place(self, seconds: float | None) -> float:

@@ -37,7 +37,7 @@ class BagSource:
     first message by log time, `end` exclusive; `stride` N takes every N-th message of each topic. Frames carry their
     message's header; `pts` is the log time in seconds from the bag's first message, `stamp` the header's time; sizes
     may differ from topic to topic and from frame to frame. Messages without a usable picture are logged once per kind,
-    left out and counted in `skipped`, also in `info.details`. A bag that breaks off or is damaged ends with `warning`
+    left out and counted in `skipped`, also in `info.details`. A bag that is truncated or damaged ends with `warning`
     set, also there; `info.details["complete"]` says that the source came to its end.
     Errors: ConfigError for options; SourceError on entering when there is nothing to decode.
     """
@@ -118,7 +118,7 @@ class BagSource:
             log.warning("%s: topic %s: %s (left out)", self._path, message.topic.name, exc)
 
     def _end_of(self, bag: Bag, names: Sequence[str], frames: int) -> None:
-        """Say what is to be said at the end of a bag that gave `frames` frames."""
+        """Raise or log the problems of a bag at its end, after `frames` frames."""
         length = (bag.end_ns - bag.start_ns) / 1e9
         if not frames:
             topics = ", ".join(names)

@@ -41,7 +41,7 @@ class CameraSource:
     """Frames of a V4L2 camera, `target` being its number or its device file.
 
     `size` (height, width), `rate` (frames per second) and `pixel_format` (a FourCC such as MJPG or YUYV) are requests:
-    the driver takes the nearest it has, and `info.details` says what was asked for and what was given. No frame for
+    the driver takes the nearest it has, and `info.details` has the requested and the actual values. No frame for
     `read_timeout` seconds is a failure (the first frame may take OpenCV's own 10 s); after a failure the camera is
     opened again up to `reconnect` times in a row ("forever" for ever), with growing waits. `pts` are the driver's
     monotonic seconds. Errors: ConfigError for options, SourceError for a camera that is not there, may not be read, is
@@ -190,7 +190,7 @@ def open_device(device: str) -> Any:
 def ready(capture: Any, seconds: float) -> bool:
     """Whether a frame can be read now; waits for it up to `seconds` (the first time up to OpenCV's own 10 s).
 
-    Only V4L2 can be asked; other readers are said to be ready and wait in `read`.
+    Only V4L2 can be polled; other readers count as ready and wait in `read`.
     """
     if capture.getBackendName() != "V4L2":
         return True

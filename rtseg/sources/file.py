@@ -37,7 +37,7 @@ class FileSource:
 
     `start` and `end` are seconds from the file's beginning, `end` exclusive; `loop` is how often to play it, 0 forever;
     `stride` N takes every N-th frame. Frames are numbered without gaps, turned as the file's rotation says, and keep
-    the file's own timestamps, which go on rising from loop to loop. A file that breaks off, or is shorter than its
+    the file's own timestamps, which go on rising from loop to loop. A file that ends early, or is shorter than its
     header says, ends with `warning` set, also in `info.details`; pictures that cannot be decoded are left out and
     counted in `corrupted`. Errors: ConfigError for options, SourceError on entering when there is nothing to decode.
     """
@@ -126,7 +126,7 @@ class FileSource:
         except SourceError as exc:
             if not count:
                 raise
-            self._warn(f"{self._path} breaks off after {last:.2f} s: {str(exc).removeprefix(f'{self._path}: ')}")
+            self._warn(f"{self._path} ends early, after {last:.2f} s: {str(exc).removeprefix(f'{self._path}: ')}")
             return
         finally:
             self.corrupted = corrupted + decoder.corrupted

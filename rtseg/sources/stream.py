@@ -151,7 +151,7 @@ class StreamSource:
         )
 
     def _options(self) -> dict[str, str]:
-        """What FFmpeg is told; options that a protocol does not have are ignored by it."""
+        """The options for FFmpeg; those that a protocol does not have are ignored by it."""
         options = {}
         if self._scheme in ("rtsp", "rtsps"):
             options["rtsp_transport"] = self._transport

@@ -2,7 +2,7 @@
 
 A plan is code that TensorRT runs, so only a plan under an `engines/` folder, or one that the user names, is read at
 all, and only if its SHA-256 is the one in its sidecar `<plan>.json`. The sidecar also says what the plan was built
-from and how; where that is not what is asked for now, the plan is built again. Its name holds a whole plan or none:
+from and how; where that differs from what is needed now, the plan is built again. Its name holds a whole plan or none:
 the old plan goes, then the sidecar is replaced, then the new plan gets its name.
 """
 
@@ -72,7 +72,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a plan: what it is, its bytes' SHA-256, the model's spec, and what building it told."""
+    """What is known of a plan: what it is, its bytes' SHA-256, the model's spec, and the report of its build."""
 
     schema: str = SCHEMA
     identity: Identity
@@ -107,11 +107,11 @@ def read_sidecar(plan: Path) -> Sidecar:
         found = msgspec.json.decode(path.read_bytes(), type=Sidecar)
     except FileNotFoundError as exc:
         raise BackendError(
-            f"{plan} has no sidecar {path.name}, so nobody knows what it is: delete it, or copy the sidecar beside it"
+            f"{plan} has no sidecar {path.name}, so its contents are unknown: delete it, or copy the sidecar beside it"
         ) from exc
     except (OSError, msgspec.DecodeError, ValueError) as exc:
         raise BackendError(
-            f"{path} is no sidecar of a plan ({' '.join(str(exc).split())}): delete it and {plan}"
+            f"{path} is not the sidecar of a plan ({' '.join(str(exc).split())}): delete it and {plan}"
         ) from exc
     if found.schema != SCHEMA:
         raise BackendError(f"{path} is of another rtseg ({found.schema}, this one writes {SCHEMA}): build it again")

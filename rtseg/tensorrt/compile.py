@@ -190,17 +190,17 @@ def _precision(tensor: trt.ITensor) -> str:
 
 
 def _layers(network: trt.INetworkDefinition) -> tuple[Layer, ...]:
-    """The parsed layers; one that dequantises or is fed by that counts as int8."""
-    found, dequantised = [], set()
+    """The parsed layers; one that dequantizes or is fed by that counts as int8."""
+    found, dequantized = [], set()
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         precision = _precision(layer.get_output(0))
         inputs = [layer.get_input(at) for at in range(layer.num_inputs)]
         kind = layer.type.name.lower()
         if kind == "dequantize":
-            dequantised.add(layer.get_output(0).name)
+            dequantized.add(layer.get_output(0).name)
         elif kind in ("convolution", "deconvolution", "matrix_multiply") and all(
-            tensor is None or tensor.name in dequantised for tensor in inputs[:2]
+            tensor is None or tensor.name in dequantized for tensor in inputs[:2]
         ):
             precision = "int8"
         found.append(Layer(layer.name, kind, precision))
@@ -228,7 +228,7 @@ def _configure(config: trt.IBuilderConfig, options: Options, log: Log) -> None:
             raise ConfigError(f"cannot read the timing cache {path}: {exc.strerror}") from exc
         cache = config.create_timing_cache(held)
         if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-            raise ConfigError(f"{path} is no timing cache of this GPU and {FLAVOUR}: delete it ({log.said})")
+            raise ConfigError(f"{path} is not a timing cache of this GPU and {FLAVOUR}: delete it ({log.said})")
 
 
 def _build(

@@ -22,7 +22,7 @@ __all__ = ["Execution", "PlanLane"]
 
 
 class Execution:
-    """Makes the lanes of one engine: each runs it at one size on one stream. Errors: BackendError."""
+    """Makes the execution contexts of one engine: each runs it at one size on one stream. Errors: BackendError."""
 
     def __init__(self, engine: trt.ICudaEngine, profiles: Sequence[Profile], spec: ModelSpec, gpu: Device) -> None:
         self._engine, self._profiles, self._spec, self._gpu = engine, tuple(profiles), spec, gpu
@@ -118,14 +118,14 @@ class PlanLane:
         self._stream.synchronize()
 
     def enqueue(self) -> int:
-        """Queue the network on the lane's stream; the address of its output."""
+        """Queue the network on the context's stream; the address of its output."""
         assert self._context is not None
         if not self._context.execute_async_v3(self._stream.handle):
             raise BackendError(f"{FLAVOUR} failed to run {self.takes.name}: out of memory, or a plan for another GPU")
         return self._memories[self.takes.output_name].address
 
     def capture(self) -> AbstractContextManager[Graph]:
-        """Record what is queued on the lane's stream."""
+        """Record what is queued on the context's stream."""
         return self._gpu.capture(self._stream)
 
     def close(self) -> None:

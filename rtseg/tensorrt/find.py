@@ -38,18 +38,18 @@ class Built:
 
 
 def precision_of(path: Path, asked: str | None) -> Precision:
-    """The precision that a model file is built in: int8 for a quantised one, else `asked` or fp16.
+    """The precision that a model file is built in: int8 for a quantized one, else `asked` or fp16.
 
     Errors: ConfigError for an unknown precision or one that does not suit the file.
     """
     if asked is not None and asked not in PRECISIONS:
         raise ConfigError(f"unknown precision '{asked}' for tensorrt: {nearest(asked, PRECISIONS)}")
-    quantised = is_quantised(path)
-    if asked == "int8" and not quantised:
-        raise ConfigError(f"{path} is not quantised: make its int8 twin with rtseg quantize, and build that")
-    if quantised and asked not in (None, "int8"):
-        raise ConfigError(f"{path} is quantised to int8, so it cannot be built in {asked}: build the float32 model")
-    return "int8" if quantised else "fp32" if asked == "fp32" else "fp16"
+    quantized = is_quantised(path)
+    if asked == "int8" and not quantized:
+        raise ConfigError(f"{path} is not quantized: make its int8 twin with rtseg quantize, and build that")
+    if quantized and asked not in (None, "int8"):
+        raise ConfigError(f"{path} is quantized to int8, so it cannot be built in {asked}: build the float32 model")
+    return "int8" if quantized else "fp32" if asked == "fp32" else "fp16"
 
 
 def find(
@@ -66,7 +66,7 @@ def find(
     fitting = []
     for plan in cache.folder_for(path, spec.name).glob("*.plan"):
         if not cache.sidecar_path(plan).is_file():
-            continue  # not ours; `build` tells if it is in the way
+            continue  # not ours; `build` reports it if it is in the way
         sidecar = cache.read_sidecar(plan)
         had = sidecar.identity
         capability, name = _place(place, had.options.get("hardware_compatible"))

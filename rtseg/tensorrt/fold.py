@@ -44,7 +44,7 @@ def fold(model: Any) -> None:
 
 
 def _settle_defaults(graph: Any) -> None:
-    """Drop inputs that have an initialiser, as old files list all of them: nobody feeds them."""
+    """Drop inputs that have an initialiser, as old files list all of them: they are never fed."""
     held = constants(graph)
     fed = [value for value in graph.input if value.name not in held]
     del graph.input[:]

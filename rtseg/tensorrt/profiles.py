@@ -13,7 +13,7 @@ from rtseg.packages.spec import ModelSpec
 __all__ = ["FRAME", "Profile", "chosen", "covering", "spelt"]
 
 FRAME = (1080, 1920)
-"""Frame whose aspect ratio decides the input size where none is asked for."""
+"""Frame whose aspect ratio decides the input size where none is given."""
 Size = tuple[int, int]
 
 

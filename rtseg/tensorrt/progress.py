@@ -1,4 +1,4 @@
-"""What the builder is at: bars on a terminal, and a word for the log where there is none."""
+"""The builder's progress: bars on a terminal, a line of the log elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Phase:
 
 
 class Monitor(trt.IProgressMonitor):
-    """Follows the builder's phases, shows them where there are bars, and stops it when asked to.
+    """Follows the builder's phases, shows them where there are bars, and stops it on request.
 
     TensorRT calls it from its own threads; a phase is known by its name.
     """

@@ -13,7 +13,7 @@ TOP_PAD = 256 << 20
 
 
 def keep_memory() -> bool:
-    """Tell glibc to serve large blocks from the heap and never to give it back; False where there is no glibc."""
+    """Make glibc serve large blocks from the heap and never to give it back; False where there is no glibc."""
     if not sys.platform.startswith("linux"):
         return False
     try:

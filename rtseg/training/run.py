@@ -83,12 +83,12 @@ class Run:
         changed = differences(recipe_of(msgspec.json.decode(state["recipe"]), str(path)), self.recipe)
         if changed:
             raise ConfigError(
-                f"{path} was trained with another recipe (other: {', '.join(changed)}): start afresh or use that recipe"
+                f"{path} was trained with another recipe (other: {', '.join(changed)}): start over or use that recipe"
             )
         data = state.get("data") or self.data
         if self.data and data != self.data:
             raise ConfigError(
-                f"{path} was trained on {data}; the data given are {self.data}: give the same, or start afresh"
+                f"{path} was trained on {data}; the data given are {self.data}: give the same, or start over"
             )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

@@ -84,7 +84,7 @@ def train(
 ) -> Run:
     """Train on the data set in `data`; write `last.pt`, `best.pt`, `log.csv` and `tensorboard/` to `out`.
 
-    `resume` continues from `out/last.pt`. TensorBoard is written where it is installed, unless said otherwise.
+    `resume` continues from `out/last.pt`. TensorBoard is written where it is installed, unless set otherwise.
     `stop_after` ends after that many steps in all, with a checkpoint, as Ctrl-C would. Errors: ConfigError.
     """
     last, log = out / "last.pt", out / "log.csv"
@@ -261,7 +261,7 @@ def evaluate(
     show: Callable[[int, Image, Labels, Labels], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Confusion | None:
-    """Score a network on the whole images of a data set; None if `stop` said so in between.
+    """Score a network on the whole images of a data set; None if `stop` returned True in between.
 
     `show` is given each index, image, label map and prediction.
     """

@@ -153,7 +153,7 @@ def test_of_a_chunk_that_is_cut_its_beginning_is_read(compression: CompressionTy
     assert 55 <= len(found) <= 70
     assert found == facts(records)[: len(found)]
     assert warning is not None
-    assert "breaks off at byte" in warning
+    assert "is truncated at byte" in warning
     assert "damaged" not in warning
 
 
@@ -206,7 +206,7 @@ def test_a_wrong_length_in_the_middle_ends_an_unindexed_file_there(tmp_path: Pat
     found, warning = read(path)
     assert found == facts(records)[: len(found)]
     assert found
-    assert warning == f"{path}: it breaks off at byte {chunk} of {len(data)}"
+    assert warning == f"{path}: it is truncated at byte {chunk} of {len(data)}"
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_a_db3_that_lacks_its_last_pages_gives_what_lies_before(tmp_path: Path) 
         assert 100 < len(kept) < len(RECORDS)
         assert kept == [(r.topic, r.log_time, r.data) for r in RECORDS[: len(kept)]]
         assert bag.warning is not None
-        assert bag.warning.startswith(f"{path} breaks off after 1.")
+        assert bag.warning.startswith(f"{path} ends early, after 1.")
 
 
 def cut(folder: Path, suffix: str, share: float) -> Path:

@@ -137,7 +137,7 @@ def test_report_as_json(model: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["--size", "60x96"], "takes sizes that are multiples of 32, got 60x96: use 64x96"),
         (["--min", "32x32"], "--min without --opt, --max"),
         (["--precision", "int9"], "unknown precision 'int9' for tensorrt: did you mean 'int8'"),
-        (["--precision", "int8"], "is not quantised"),
+        (["--precision", "int8"], "is not quantized"),
         (["--agreement", "2"], "--agreement is 2.0: a fraction from 0 to 1"),
         (["--frames", "camera:0", "--size", "32x32"], "not on camera:0"),
         (["--frames", "nowhere.mp4", "--size", "32x32"], "nowhere.mp4"),

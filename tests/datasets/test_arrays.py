@@ -111,7 +111,9 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
             everything(tmp_path)
 
     wrong(IMAGES, ONE_HOT[:4], r"images.npy holds 5 images, labels.npy 4 label maps")
-    wrong(IMAGES, IDS * 2, r"labels.npy\[\d\]: id \d at row \d, column \d is no class.*no dataset.yaml or classes.txt")
+    wrong(
+        IMAGES, IDS * 2, r"labels.npy\[\d\]: id \d at row \d, column \d is not a class.*no dataset.yaml or classes.txt"
+    )
     wrong(IMAGES, IDS.astype(np.int64) - 1, r"id -1 at row")
     wrong(IMAGES, IDS * 0.5, r"id 0.5 at row")
     wrong(IMAGES.astype(np.int32), ONE_HOT, r"images.npy\[\d\]: an image of int32: expected uint8")

@@ -127,13 +127,13 @@ def test_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert found["problems"] == 1 == len(found["splits"]["train"]["problems"])
     assert found["sheet"] == str(out)
     assert main(["data", "check", str(folder), "--out", str(out)]) == 1
-    assert "masks/00.png: id 7 at row 1, column 0 is no class" in capsys.readouterr().out
+    assert "masks/00.png: id 7 at row 1, column 0 is not a class" in capsys.readouterr().out
     assert main(["data", "check", str(folder / "images"), "--out", str(out)]) == 1
     assert "no data set recognised" in capsys.readouterr().err
 
 
 def test_sheets_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"sheet.txt is no picture: its name ends in .jpg"):
+    with pytest.raises(ConfigError, match=r"sheet.txt is not an image file: its name ends in .jpg"):
         check_target(tmp_path / "sheet.txt")
     with pytest.raises(ConfigError, match="create it first"):
         check_target(tmp_path / "none" / "sheet.jpg")

@@ -46,7 +46,7 @@ def test_colours_with_names(tmp_path: Path) -> None:
     picture[4, 5] = (9, 8, 7)
     cv2.imwrite(str(folder / "masks/00.png"), picture)
     with pytest.raises(
-        ConfigError, match=r"masks/00.png: colour \(7, 8, 9\) \(R, G, B\) at row 4, column 5 is no class"
+        ConfigError, match=r"masks/00.png: colour \(7, 8, 9\) \(R, G, B\) at row 4, column 5 is not a class"
     ):
         dataset.label(0)
 
@@ -125,7 +125,9 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     (folder / "train.txt").write_text("00\n01\n02\n")
     dataset = open_dataset(folder, "train")
     make.write_mask(folder / "masks/01.png", 0, 1, 3)
-    with pytest.raises(ConfigError, match=r"masks/01.png: id 3 at row 2, column 0 is no class: expected 0 to 2, 255"):
+    with pytest.raises(
+        ConfigError, match=r"masks/01.png: id 3 at row 2, column 0 is not a class: expected 0 to 2, 255"
+    ):
         dataset[1]
     make.write_mask(folder / "masks/01.png", 0, size=(6, 9))
     with pytest.raises(ConfigError, match=r"images/01.png is 6x8 \(height x width\), its mask is 6x9"):

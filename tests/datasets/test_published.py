@@ -68,7 +68,7 @@ def test_voc_reads_indices_and_colours_alike(tmp_path: Path) -> None:
     make.write_mask(mask, colors[0], colors[15], colors[255], colors[20])
     assert column(folder, "val") == [0, 15, 255, 20, 20, 20]
     make.write_mask(mask, colors[0], (1, 2, 3))
-    with pytest.raises(ConfigError, match=r"b.png: colour \(1, 2, 3\) \(R, G, B\) at row 1, column 0 is no class"):
+    with pytest.raises(ConfigError, match=r"b.png: colour \(1, 2, 3\) \(R, G, B\) at row 1, column 0 is not a class"):
         column(folder, "val")
     assert column(folder / "VOCdevkit", "train") == column(folder / "VOCdevkit/VOC2012", "train")
 

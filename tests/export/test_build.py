@@ -125,9 +125,9 @@ def test_asked_to(tmp_path: Path) -> None:
     [
         (lambda plan: plan.write_bytes(plan.read_bytes()[:1000]), r"is cut short \(1000 of \d+ bytes\): delete it"),
         (lambda plan: plan.write_bytes(b"x" * plan.stat().st_size), "is not the file that its sidecar describes"),
-        (lambda plan: plan.with_name(f"{plan.name}.json").unlink(), "has no sidecar .*so nobody knows what it is"),
-        (lambda plan: plan.with_name(f"{plan.name}.json").write_text("{"), "is no sidecar of a plan .*delete it"),
-        (lambda plan: plan.with_name(f"{plan.name}.json").write_text("[]"), "is no sidecar of a plan .*delete it"),
+        (lambda plan: plan.with_name(f"{plan.name}.json").unlink(), "has no sidecar .*so its contents are unknown"),
+        (lambda plan: plan.with_name(f"{plan.name}.json").write_text("{"), "is not the sidecar of a plan .*delete it"),
+        (lambda plan: plan.with_name(f"{plan.name}.json").write_text("[]"), "is not the sidecar of a plan .*delete it"),
     ],
 )
 def test_a_plan_that_cannot_be_trusted_is_an_error_that_names_it(tmp_path: Path, spoil: Any, told: str) -> None:
@@ -252,7 +252,7 @@ def test_frames_of_a_video_or_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ("int8", "is not quantised: make its int8 twin with rtseg quantize"),
+        ("int8", "is not quantized: make its int8 twin with rtseg quantize"),
         ("fp61", "unknown precision 'fp61' for tensorrt: did you mean 'fp16'"),
     ],
 )
@@ -286,9 +286,9 @@ def quantised(folder: Path) -> tuple[Path, Any, Path]:
 
 def test_int8_is_built_from_a_quantised_model_and_compared_with_its_original(tmp_path: Path) -> None:
     path, spec, original = quantised(tmp_path)
-    with pytest.raises(ModelError, match=r"the float32 model that .*net8\.onnx was quantised from is not among"):
+    with pytest.raises(ModelError, match=r"the float32 model that .*net8\.onnx was quantized from is not among"):
         build(path, spec, ONE, check=QUICK)
-    with pytest.raises(ConfigError, match="is quantised to int8, so it cannot be built in fp16"):
+    with pytest.raises(ConfigError, match="is quantized to int8, so it cannot be built in fp16"):
         build(path, spec, ONE, precision="fp16")
     made = build(path, spec, ONE, check=Check(count=1, enough=0.9, reference=original))
     assert made.sidecar.identity.precision == "int8"

@@ -90,8 +90,8 @@ def test_torch_says_that_it_cannot_rebuild_it(twin: Path) -> None:
         ({"--images": "0"}, "0 images to calibrate on"),
         ({"--split": "test"}, "test"),
         ({"model": "pidnet-x"}, "no model 'pidnet-x'"),
-        ({"--out": "engines/unet-fast0-camvid"}, "is the package to quantise itself"),
-        ({"model": "twin"}, "is quantised already"),
+        ({"--out": "engines/unet-fast0-camvid"}, "is the package to quantize itself"),
+        ({"model": "twin"}, "is quantized already"),
         ({"--out": "README.md/q"}, "cannot write to the folder README.md/q (Not a directory): give another --out"),
     ],
 )

@@ -55,7 +55,7 @@ def test_one_channel_means_one_output() -> None:
         assert isinstance(network, UNet)
         assert network.classifier.conv.weight.shape == (1, 64, 1, 1)
         assert network(torch.zeros(1, 3, 32, 48)).shape == (1, 2, 32, 48)
-        with pytest.raises(ModelError, match="tells 2 classes apart, got 3: choose 'unet' for more"):
+        with pytest.raises(ModelError, match="distinguishes 2 classes, got 3: choose 'unet' for more"):
             models.build("unet-binary", 3)
 
 

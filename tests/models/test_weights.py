@@ -130,11 +130,11 @@ def test_training_heads_of_a_checkpoint_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<html>not found</html>", "is no weights file that can be read safely"),
-        (b"", "is no weights file that can be read safely"),
+        (b"<html>not found</html>", "is not a weights file that can be read safely"),
+        (b"", "is not a weights file that can be read safely"),
         ({"step": 3}, "holds no state dictionary"),
         ([torch.zeros(2)], "holds no state dictionary"),
-        (nn.Linear(2, 2), r"is no weights file that can be read safely \(UnpicklingError\)"),
+        (nn.Linear(2, 2), r"is not a weights file that can be read safely \(UnpicklingError\)"),
     ],
 )
 def test_what_holds_no_weights(tmp_path: Path, content: object, message: str) -> None:

@@ -217,7 +217,7 @@ def test_a_cut_bag_is_processed_up_to_the_cut_and_reported(tmp_path: Path, capsy
     cut, out = tmp_path / "cut.mcap", tmp_path / "out.mcap"
     cut.write_bytes(data[: len(data) * 6 // 10])
     assert run(f"{cut}#/camera/image_raw", out) == 1
-    assert error_line(capsys).startswith(f"{cut}: it breaks off at byte ")
+    assert error_line(capsys).startswith(f"{cut}: it is truncated at byte ")
     kept, made = split(out)
     assert kept == recorded(records)[: len(kept)]
     images = sum(message[0] == "/camera/image_raw" for message in kept)

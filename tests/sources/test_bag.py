@@ -163,7 +163,7 @@ def test_a_bag_without_pictures_names_what_it_has(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no topic of sensor_msgs.*: /chat \(std_msgs/msg/String, 1\)$"):
         frames_of(path)
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(SourceError, match=r"no topic of sensor_msgs.*it breaks off at byte 8 of 20$"):
+    with pytest.raises(SourceError, match=r"no topic of sensor_msgs.*it is truncated at byte 8 of 20$"):
         frames_of(path)
 
 
@@ -224,7 +224,7 @@ def test_a_cut_bag_ends_with_a_warning_unless_the_end_comes_before(tmp_path: Pat
     assert 3 < len(frames) < 12
     assert source.info.details["warning"] == source.warning
     assert source.warning is not None
-    assert source.warning.startswith(f"{path}: it breaks off at byte ")
+    assert source.warning.startswith(f"{path}: it is truncated at byte ")
     frames, source = frames_of(path, end=0.2)
     assert (len(frames), source.warning) == (2, None)
 

@@ -252,7 +252,9 @@ def test_options_that_only_tensorrt_itself_has(tmp_path: Path) -> None:
     assert configured(Options(timing_cache=file)).calls == [("cache", b"")]  # the first build makes it
     file.write_bytes(b"timings")
     assert configured(Options(timing_cache=file)).calls == [("cache", b"timings")]
-    with pytest.raises(ConfigError, match=r"timing\.cache is no timing cache of this GPU and tensorrt_rtx: delete it"):
+    with pytest.raises(
+        ConfigError, match=r"timing\.cache is not a timing cache of this GPU and tensorrt_rtx: delete it"
+    ):
         configured(Options(timing_cache=file), cache=None)
     with pytest.raises(ConfigError, match=r"cannot keep the timing cache nowhere/t: there is no folder nowhere"):
         configured(Options(timing_cache=Path("nowhere/t")))
