@@ -11,7 +11,7 @@ from rtseg.drawing.palette import Palette
 from rtseg.drawing.view import View
 from rtseg.frame import UNLABELLED
 
-__all__ = ["Ink", "Inks", "line_thickness", "mask_colors"]
+__all__ = ["ColorMap", "ColorMaps", "line_thickness", "mask_colors"]
 
 LIGHT = 150.0
 """Luminance from 0 to 255 that the light part of an outline has at least."""
@@ -21,15 +21,15 @@ WIDEST = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ink:
+class ColorMap:
     """A BGR colour and an opacity for each of the 256 labels: (256, 3) and (256,) uint8."""
 
     colors: NDArray[np.uint8]
     alpha: NDArray[np.uint8]
 
 
-class Inks:
-    """The inks of a palette's overlay, mask and contours; `refresh` follows changes of the view's alpha and classes.
+class ColorMaps:
+    """Colour maps of a palette for overlay, mask and contours; `refresh` follows the alpha and classes of the view.
 
     An outline is `lines`, in each class's colour made light where it is not, with a dark `core` between: something of
     it is seen on every background. `version` counts the changes. Hidden classes and unlabelled pixels (255) are
@@ -54,9 +54,9 @@ class Inks:
         lines = np.where(own == 0, 0, 255).astype(np.uint8)
         unseen = [*view.hidden, UNLABELLED]
         alpha[unseen] = lines[unseen] = 0
-        self.overlay, self.lines = Ink(palette.colors, alpha), Ink(_light(palette.colors), lines)
-        self.core = Ink(np.full((256, 3), DARK, np.uint8), lines)
-        self.mask = Ink(mask_colors(palette, view), np.full(256, 255, np.uint8))
+        self.overlay, self.lines = ColorMap(palette.colors, alpha), ColorMap(_light(palette.colors), lines)
+        self.core = ColorMap(np.full((256, 3), DARK, np.uint8), lines)
+        self.mask = ColorMap(mask_colors(palette, view), np.full(256, 255, np.uint8))
         self._drawn = key
         self.version += 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rtseg.drawing.colormap import Inks
+from rtseg.drawing.colormap import ColorMaps
 from rtseg.drawing.render import Hud, Renderer
 from rtseg.drawing.view import View
 from rtseg.frame import Image, Labels
@@ -25,9 +25,9 @@ class DeviceRenderer:
         return self._renderer.view
 
     @property
-    def inks(self) -> Inks:
+    def colormaps(self) -> ColorMaps:
         """The colours that the GPU draws with."""
-        return self._renderer.inks
+        return self._renderer.colormaps
 
     def warm_up(self, size: tuple[int, int]) -> None:
         """Load the font and draw a text that nobody sees."""

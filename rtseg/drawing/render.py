@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rtseg.buffers import Pool
-from rtseg.drawing.colormap import Inks, line_thickness
+from rtseg.drawing.colormap import ColorMaps, line_thickness
 from rtseg.drawing.legend import Item, TextBoxes, place, text_size
 from rtseg.drawing.palette import Palette
 from rtseg.drawing.view import View
@@ -61,7 +61,7 @@ class Renderer:
         self, spec: ModelSpec, palette: Palette, view: View, *, legend: Literal["present", "all"] = "present"
     ) -> None:
         self.view = view
-        self.inks = Inks(palette, view)
+        self.colormaps = ColorMaps(palette, view)
         self._spec, self._palette, self._all = spec, palette, legend == "all"
         self._text = TextBoxes()
         self._pictures = Pool()
@@ -95,7 +95,7 @@ class Renderer:
         """
         height, width = labels.shape
         out = np.empty(self.shape((height, width)), np.uint8) if out is None else out
-        self.inks.refresh()
+        self.colormaps.refresh()
         panels = self.view.panels()
         for index, name in enumerate(panels):
             part = out[:, index * width : (index + 1) * width]
@@ -131,12 +131,12 @@ class Renderer:
 
     def _draw_panel(self, name: str, image: Image, labels: Labels, target: Image) -> None:
         if name == "mask":
-            kernels.blend(image, labels, self.inks.mask.colors, self.inks.mask.alpha, target)
+            kernels.blend(image, labels, self.colormaps.mask.colors, self.colormaps.mask.alpha, target)
         elif name == "overlay":
-            kernels.blend(image, labels, self.inks.overlay.colors, self.inks.overlay.alpha, target)
+            kernels.blend(image, labels, self.colormaps.overlay.colors, self.colormaps.overlay.alpha, target)
         if name == "contour" or "contour" in self.view.visualize:
             base = image if name == "contour" else target
-            lines, core = self.inks.lines, self.inks.core
+            lines, core = self.colormaps.lines, self.colormaps.core
             whole, middle = line_thickness((labels.shape[0], labels.shape[1]))
             kernels.contours(base, labels, lines.colors, lines.alpha, target, thickness=whole)
             kernels.contours(target, labels, core.colors, core.alpha, target, thickness=middle)

@@ -143,7 +143,7 @@ def open_pipeline(
     queue = LIVE_QUEUE if info.live else FILE_QUEUE
     painter: Painter = painter_of(renderer, on_gpu=segmenter.on_gpu)
     queued = parse_policy(queue)[1] if any(each.threaded for each in opened) else 0
-    segmenter.produce(needs, view, renderer.inks, queued)
+    segmenter.produce(needs, view, renderer.colormaps, queued)
     if info.size:
         start = time.monotonic()
         segmenter.warm_up(info.size)

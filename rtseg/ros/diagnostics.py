@@ -9,7 +9,7 @@ from rtseg.messages.records import COMPRESSED_IMAGE
 from rtseg.messages.status import ERROR, OK, WARN, diagnostics_bytes
 from rtseg.pipeline.loop import Pipeline
 from rtseg.ros.publishing import ResultPublisher
-from rtseg.ros.subscriber import Intake
+from rtseg.ros.subscriber import Subscriber
 from rtseg.timing import FLOORS, Rolling
 
 __all__ = ["Diagnostics", "wrong_kind"]
@@ -21,7 +21,7 @@ SILENT_SECONDS = 5.0
 class Diagnostics:
     """Makes the diagnostics of a running node; each call reports rates since the last one."""
 
-    def __init__(self, name: str, intake: Intake, pipeline: Pipeline, publisher: ResultPublisher) -> None:
+    def __init__(self, name: str, intake: Subscriber, pipeline: Pipeline, publisher: ResultPublisher) -> None:
         self._name, self._intake, self._pipeline, self._publisher = name, intake, pipeline, publisher
         self._then, self._received, self._used, self._unusable = time.monotonic(), 0, 0, 0
         self._came, self._last_message = 0, self._then
@@ -74,7 +74,7 @@ class Diagnostics:
         return OK, "segmenting"
 
 
-def wrong_kind(intake: Intake, kinds: Sequence[str]) -> str | None:
+def wrong_kind(intake: Subscriber, kinds: Sequence[str]) -> str | None:
     """What to say where the image topic has publishers, and none of pictures of the kind that is subscribed to."""
     if not kinds or intake.kind in kinds:
         return None

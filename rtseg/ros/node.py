@@ -34,7 +34,7 @@ from rtseg.ros.rcl import (
     resolved,
     subscribe,
 )
-from rtseg.ros.subscriber import Intake, Picture
+from rtseg.ros.subscriber import Picture, Subscriber
 from rtseg.segmenter.contract import Stages
 
 __all__ = ["SegmentationNode", "serve"]
@@ -69,7 +69,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
         self.failure: str | None = None
         self._active = False
         self._loop: Loop | None = None
-        self._intake: Intake | None = None
+        self._intake: Subscriber | None = None
         self._outputs: Outputs | None = None
         self._view: View | None = None
         self._topics: Publishers | None = None
@@ -174,7 +174,7 @@ class SegmentationNode(LifecycleNode):  # type: ignore[misc] # rclpy is not chec
     def _configure(self, values: Mapping[str, Any]) -> None:
         config = run_config(values)
         expected = parse_size(values["warm_up_size"]) if values["warm_up_size"] else None
-        self._intake = intake = Intake(resolved(self, values["image"]), expected)
+        self._intake = intake = Subscriber(resolved(self, values["image"]), expected)
         kinds = {output.topic: output.kind for output in OUTPUTS}
         self._topics = topics = Publishers(self, kinds, qos(values["output_reliability"], values["output_depth"]))
         made: list[ResultPublisher] = []

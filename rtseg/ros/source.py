@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rtseg.errors import ConfigError, SourceError
 from rtseg.frame import Frame, StreamInfo
 from rtseg.ros.rcl import Session, qos, subscribe
-from rtseg.ros.subscriber import Intake
+from rtseg.ros.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,7 +37,7 @@ class RosSource:
         if not target:
             raise SourceError("ros: needs a topic, for example ros:/camera/image_raw")
         self._profile = reliability, depth
-        self.intake = Intake("/" + target.lstrip("/"))
+        self.intake = Subscriber("/" + target.lstrip("/"))
         self._stack = ExitStack()
 
     @property

@@ -17,7 +17,7 @@ from rtseg.messages.records import COMPRESSED_IMAGE, IMAGE, NANO
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Intake", "Picture", "picture_kind"]
+__all__ = ["Picture", "Subscriber", "picture_kind"]
 
 log = logging.getLogger("rtseg")
 
@@ -48,7 +48,7 @@ def picture_kind(topic: str) -> str:
     return COMPRESSED_IMAGE if topic.endswith("/compressed") else IMAGE
 
 
-class Intake:
+class Subscriber:
     """Takes messages by `put` from the thread that receives them and is iterated for frames as any source.
 
     One message waits; a newer one replaces it. Messages are numbered as they were published, so that every one that

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rtseg.drawing.colormap import Inks
+from rtseg.drawing.colormap import ColorMaps
 from rtseg.drawing.render import Hud
 from rtseg.drawing.view import View
 from rtseg.frame import Image, Labels
@@ -82,7 +82,7 @@ class Stages(FrameStages, Protocol):
 
     def warm_up(self, frame_size: tuple[int, int]) -> None: ...
 
-    def produce(self, needs: frozenset[str], view: View, inks: Inks, held: int = 0) -> None: ...
+    def produce(self, needs: frozenset[str], view: View, colormaps: ColorMaps, held: int = 0) -> None: ...
 
     def __call__(self, image: Image) -> Labels: ...
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtseg.backends._shared import InFlight
 from rtseg.backends.contract import Backend
-from rtseg.drawing.colormap import Inks
+from rtseg.drawing.colormap import ColorMaps
 from rtseg.drawing.view import View
 from rtseg.errors import BackendError
 from rtseg.frame import UNLABELLED, Image, Labels
@@ -43,15 +43,15 @@ class _Queue:
         self.precision, self.depth = backend.precision, backend.depth
         self._pending: InFlight[tuple[Track, Slot]] = InFlight(backend.name, backend.depth)
         self._done: dict[int, Finished] = {}
-        self.inks: Inks | None = None
+        self.colormaps: ColorMaps | None = None
 
     def submit(self, tensor: tuple[Track, Slot]) -> None:
         """Start the frame that `preprocess` put into a slot."""
         self._pending.check_room()
         track, slot = tensor
-        if self.inks is not None:
-            self.inks.refresh()
-        track.start(slot, self.inks)
+        if self.colormaps is not None:
+            self.colormaps.refresh()
+        track.start(slot, self.colormaps)
         self._pending.push(tensor)
 
     def collect(self) -> Finished:
@@ -112,14 +112,14 @@ class DeviceSegmenter:
         self.device_times: dict[str, int] = {}
         """Nanoseconds on the GPU of the frame labelled last, by `rtseg.segmenter.recorded.GPU_STAGES`."""
 
-    def produce(self, needs: frozenset[str], view: View, inks: Inks, held: int = 0) -> None:
-        """Make what sinks need from the next frame on (only labels before), drawn with `inks` as `view` says.
+    def produce(self, needs: frozenset[str], view: View, colormaps: ColorMaps, held: int = 0) -> None:
+        """Make what sinks need from the next frame on (only labels before), drawn with `colormaps` as `view` says.
 
         `held` is how many results may wait in queues besides the HELD that sinks work on; of more, copies are made.
         """
         if self.spec.output_kind == "labels":
             needs -= {"confidence"}  # which a label map does not have
-        self._needs, self._view, self._held, self.backend.inks = needs, view, HELD + held, inks
+        self._needs, self._view, self._held, self.backend.colormaps = needs, view, HELD + held, colormaps
         self._keep(0)
 
     def place(self, frame_size: tuple[int, int]) -> Fit:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtseg.backends.contract import Backend
 from rtseg.buffers import Pool
-from rtseg.drawing.colormap import Inks
+from rtseg.drawing.colormap import ColorMaps
 from rtseg.drawing.view import View
 from rtseg.errors import ModelError
 from rtseg.frame import Image, Labels
@@ -74,7 +74,7 @@ class HostSegmenter:
         """Where a frame of (height, width) lies in the network's input."""
         return self._placement.fit(frame_size)
 
-    def produce(self, needs: frozenset[str], view: View, inks: Inks, held: int = 0) -> None:
+    def produce(self, needs: frozenset[str], view: View, colormaps: ColorMaps, held: int = 0) -> None:
         """Nothing to prepare: on the host every result is made by the call that returns it."""
 
     def warm_up(self, frame_size: tuple[int, int]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtseg.buffers import unheld
-from rtseg.drawing.colormap import Ink, Inks, line_thickness
+from rtseg.drawing.colormap import ColorMap, ColorMaps, line_thickness
 from rtseg.drawing.view import View
 from rtseg.geometry import Fit
 from rtseg.gpu.cuda import Arena, Device, Event, Memory, Stream
@@ -24,13 +24,13 @@ __all__ = ["GPU_STAGES", "Panel", "Slot", "Track", "Wanted", "parts"]
 GPU_STAGES = ("gpu-upload", "gpu-preprocess", "gpu-infer", "gpu-labels", "gpu-download")
 """What the events in a frame's graph separate; together they are the time from its first byte up to its last down."""
 INK = 1024
-"""Bytes of one ink: 256 BGR colours with opacity."""
-INKS = ("overlay", "mask", "lines", "core", "clear")
+"""Bytes of one colour map: 256 BGR colours with opacity."""
+COLORMAPS = ("overlay", "mask", "lines", "core", "clear")
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture of an overlay: filled with an ink of INKS or not, with contours or not."""
+    """One picture of an overlay: filled with a colour map of COLORMAPS or not, with contours or not."""
 
     fill: str | None
     contours: bool
@@ -84,7 +84,7 @@ class Work:
     lane: Lane
     arena: Arena
     frame: NDArray[np.uint8]
-    inks: NDArray[np.uint8]
+    colormaps: NDArray[np.uint8]
     done: Event
     marks: tuple[Event, ...]
     slots: list[Slot] = field(default_factory=list)
@@ -138,13 +138,13 @@ class Track:
                 return slot
         raise AssertionError("the last slot of a lane is shared")
 
-    def start(self, slot: Slot, inks: Inks | None) -> None:
+    def start(self, slot: Slot, colormaps: ColorMaps | None) -> None:
         """Queue the slot's whole frame; the newest colours go up first where they have changed."""
         work = slot.work
-        if inks is not None and work.inked != inks.version:
-            work.inks[:] = pigments(inks)
-            self._gpu.copy_in(work.arena.address["inks"], work.inks, work.stream)
-            work.inked = inks.version
+        if colormaps is not None and work.inked != colormaps.version:
+            work.colormaps[:] = pigments(colormaps)
+            self._gpu.copy_in(work.arena.address["colormaps"], work.colormaps, work.stream)
+            work.inked = colormaps.version
         assert slot.graph is not None
         slot.graph.launch(work.stream.handle)
         work.done.record(work.stream.handle)
@@ -192,16 +192,16 @@ class Track:
         }
         down = [name for name, is_asked in asked.items() if is_asked]
         pinned = {f"{name}{index}": sizes[name] for index in range(count) for name in down}
-        up = {"frame": 3 * pixels, "inks": INK * len(INKS)}
+        up = {"frame": 3 * pixels, "colormaps": INK * len(COLORMAPS)}
         lane = lanes.lane(self.place.network, stream)
         try:
             arena = self._gpu.arena(up | sizes, up | pinned)
         except BaseException:
             lane.close()
             raise
-        frame, inks = arena.host("frame", (height, width, 3)), arena.host("inks", (INK * len(INKS),))
+        frame, colormaps = arena.host("frame", (height, width, 3)), arena.host("colormaps", (INK * len(COLORMAPS),))
         marks = tuple(self._gpu.event(timed=True) for _ in range(len(GPU_STAGES) + 1))
-        work = Work(stream, lane, arena, frame, inks, self._gpu.event(), marks)
+        work = Work(stream, lane, arena, frame, colormaps, self._gpu.event(), marks)
         for index in range(count):
             outputs = {name: arena.host(f"{name}{index}", *shapes[name]) for name in down}
             work.slots.append(Slot(work, outputs, shared=index == count - 1))
@@ -264,14 +264,14 @@ class Track:
     def _drawings(self, address: Mapping[str, int], index: int, panel: Panel) -> list[Drawing]:
         """A panel's classes with the light part of its outlines, then their dark core over it."""
         width, panels = self.place.frame[1], len(self.wanted.panels)
-        inks = {name: address["inks"] + INK * place for place, name in enumerate(INKS)}
+        colormaps = {name: address["colormaps"] + INK * place for place, name in enumerate(COLORMAPS)}
         whole, core = line_thickness(self.place.frame)
         frame = Plane(address["frame"], 3 * width)
         target = Plane(address["overlay"] + 3 * width * index, 3 * width * panels)
-        lines = inks["lines"] if panel.contours else 0
-        drawn = [Drawing(frame, target, inks[panel.fill] if panel.fill else 0, lines, whole)]
+        lines = colormaps["lines"] if panel.contours else 0
+        drawn = [Drawing(frame, target, colormaps[panel.fill] if panel.fill else 0, lines, whole)]
         # Each pixel is read and written by the same thread, so that a picture may be drawn over in its place.
-        return [*drawn, Drawing(target, target, 0, inks["core"], core)] if panel.contours else drawn
+        return [*drawn, Drawing(target, target, 0, colormaps["core"], core)] if panel.contours else drawn
 
     def _labels(self, work: Work, output: int, labels: Plane | None, drawing: Drawing | None) -> Launch:
         lane, spec = work.lane, work.lane.takes
@@ -298,8 +298,14 @@ class Track:
         )
 
 
-def pigments(inks: Inks) -> NDArray[np.uint8]:
-    """INKS one behind the other as the kernels read them, flat."""
-    clear = Ink(inks.overlay.colors, np.zeros(256, np.uint8))
-    drawn = {"overlay": inks.overlay, "mask": inks.mask, "lines": inks.lines, "core": inks.core, "clear": clear}
-    return np.concatenate([plans.pigments(drawn[name].colors, drawn[name].alpha).reshape(-1) for name in INKS])
+def pigments(colormaps: ColorMaps) -> NDArray[np.uint8]:
+    """COLORMAPS one behind the other as the kernels read them, flat."""
+    clear = ColorMap(colormaps.overlay.colors, np.zeros(256, np.uint8))
+    drawn = {
+        "overlay": colormaps.overlay,
+        "mask": colormaps.mask,
+        "lines": colormaps.lines,
+        "core": colormaps.core,
+        "clear": clear,
+    }
+    return np.concatenate([plans.pigments(drawn[name].colors, drawn[name].alpha).reshape(-1) for name in COLORMAPS])

@@ -252,8 +252,8 @@ class Segmenter:
             return
         needs |= wanted
         shown = shown or View(palette=self._palette)
-        inks = (painter or self._painter(shown.alpha, shown.visualize, shown.legend)).inks
-        self._stages.produce(needs, shown, inks)
+        colormaps = (painter or self._painter(shown.alpha, shown.visualize, shown.legend)).colormaps
+        self._stages.produce(needs, shown, colormaps)
         self._made = (needs, shown)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtseg.drawing.colormap import Inks
+from rtseg.drawing.colormap import ColorMaps
 from rtseg.drawing.palette import resolve_palette
 from rtseg.drawing.view import View
 from rtseg.frame import UNLABELLED, Frame, Image, Result, StreamInfo
@@ -73,7 +73,7 @@ class RerunSink:
         self._version = -1
 
     def __enter__(self) -> Self:
-        self._inks = Inks(resolve_palette(self._view.palette, self._spec), self._view)
+        self._colormaps = ColorMaps(resolve_palette(self._view.palette, self._spec), self._view)
         self._stream = rr.RecordingStream("rtseg", recording_id=uuid.uuid4())
         self._place = self._open(self._stream)
         self._stream.send_recording_name(f"{self._info.source}: {self._spec.name}")
@@ -118,22 +118,24 @@ class RerunSink:
 
     def _log_classes(self) -> None:
         """Names and colours of the classes, again when the view hides others."""
-        self._inks.refresh()
-        if self._inks.version == self._version:
+        self._colormaps.refresh()
+        if self._colormaps.version == self._version:
             return
-        self._version = self._inks.version
-        colors = self._inks.overlay.colors
-        ink = self._inks.lines  # opaque unless a class is not drawn at all: the mask's opacity is a setting of its own
+        self._version = self._colormaps.version
+        colors = self._colormaps.overlay.colors
+        lines = (
+            self._colormaps.lines
+        )  # opaque unless a class is not drawn at all: the mask's opacity is a setting of its own
         names = dict(enumerate(self._spec.classes)) | {UNLABELLED: "unlabelled"}
         infos = [
-            rr.AnnotationInfo(index, label, (*colors[index, ::-1].tolist(), int(ink.alpha[index])))
+            rr.AnnotationInfo(index, label, (*colors[index, ::-1].tolist(), int(lines.alpha[index])))
             for index, label in names.items()
         ]
         self._stream.log("/", rr.AnnotationContext(infos), static=True)
 
     def _introduce(self, name: str, stages: tuple[str, ...]) -> None:
         """Name a camera's curves and, for a new camera, arrange the views."""
-        colors = self._inks.overlay.colors[: len(self._spec.classes), ::-1]
+        colors = self._colormaps.overlay.colors[: len(self._spec.classes), ::-1]
         self._stream.log(f"{name}/areas", rr.SeriesLines(names=self._spec.classes, colors=colors), static=True)
         self._stream.log(f"{name}/timing", rr.SeriesLines(names=stages), static=True)
         new = name not in self._cameras

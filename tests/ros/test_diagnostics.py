@@ -12,7 +12,7 @@ from rtseg.backends.null import NullBackend
 from rtseg.messages import records as messages
 from rtseg.ros import diagnostics as module
 from rtseg.ros.diagnostics import SILENT_SECONDS, Diagnostics, latencies
-from rtseg.ros.subscriber import Intake
+from rtseg.ros.subscriber import Subscriber
 from rtseg.segmenter.host import HostSegmenter
 from rtseg.timing import Recorder, Rolling, Samples
 from tests.ros.segmenting import frame_message
@@ -23,7 +23,7 @@ class Rig:
     """Diagnostics of an intake that is real, and of a pipeline and a publisher that are their counts alone."""
 
     now: float = 100.0
-    intake: Intake = field(default_factory=lambda: Intake("/camera/image"))
+    intake: Subscriber = field(default_factory=lambda: Subscriber("/camera/image"))
     recorder: Recorder = field(default_factory=Recorder)
     publisher: Any = field(default_factory=lambda: SimpleNamespace(published=0, to_mask=Rolling(1024)))
 

@@ -13,7 +13,7 @@ from rtseg.errors import BackendError, ConfigError
 from rtseg.frame import Result
 from rtseg.ros import loop as module
 from rtseg.ros.loop import Loop
-from rtseg.ros.subscriber import Intake
+from rtseg.ros.subscriber import Subscriber
 from rtseg.segmenter.contract import Stages
 from tests.ros.segmenting import frame_message
 
@@ -47,8 +47,8 @@ class Collected:
         self.came.release()
 
 
-def loop_of(sink: Collected, config: RunConfig = CONFIG) -> tuple[Loop, Intake, list[str]]:
-    intake, lines = Intake("/camera/image"), list[str]()
+def loop_of(sink: Collected, config: RunConfig = CONFIG) -> tuple[Loop, Subscriber, list[str]]:
+    intake, lines = Subscriber("/camera/image"), list[str]()
     return Loop(config, intake, lambda stages, view: sink, lines.append), intake, lines
 
 
@@ -84,7 +84,7 @@ def test_the_sink_is_made_for_the_model_and_the_settings_view() -> None:
         return sink
 
     config = RunConfig(input="ros:image", output=("null:",), backend="null", alpha=0.25)
-    loop = Loop(config, Intake("/camera/image"), make, lambda line: None)
+    loop = Loop(config, Subscriber("/camera/image"), make, lambda line: None)
     loop.start()
     assert loop.end()
     assert seen == [("unet-fast0-camvid", 0.25)]
@@ -109,7 +109,7 @@ def test_a_loop_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> No
         stuck.wait(20)
         return Collected()
 
-    loop = Loop(CONFIG, Intake("/camera/image"), make, lambda line: None)
+    loop = Loop(CONFIG, Subscriber("/camera/image"), make, lambda line: None)
     starting = threading.Thread(target=loop.start)
     starting.start()
     while not loop.running:

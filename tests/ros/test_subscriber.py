@@ -11,7 +11,7 @@ import pytest
 from rtseg.frame import Frame
 from rtseg.messages import records as messages
 from rtseg.ros import subscriber as module
-from rtseg.ros.subscriber import Intake, Picture, picture_kind
+from rtseg.ros.subscriber import Picture, Subscriber, picture_kind
 from tests.messages.pictures import pixels
 from tests.ros.segmenting import frame_message
 
@@ -20,16 +20,16 @@ BAD = b"\x00\x01\x00\x00"
 
 
 @pytest.fixture
-def intake() -> Iterator[Intake]:
-    with Intake("/camera/image") as made:
+def intake() -> Iterator[Subscriber]:
+    with Subscriber("/camera/image") as made:
         yield made
 
 
-def counts(intake: Intake) -> tuple[int, int, int, int, int]:
+def counts(intake: Subscriber) -> tuple[int, int, int, int, int]:
     return intake.received, intake.lost, intake.replaced, intake.skipped, intake.bad.total()
 
 
-def put(intake: Intake, *sequences: int, publisher: bytes = FIRST) -> None:
+def put(intake: Subscriber, *sequences: int, publisher: bytes = FIRST) -> None:
     for sequence in sequences:
         intake.put(frame_message(sequence), publisher, sequence)
 
@@ -37,12 +37,12 @@ def put(intake: Intake, *sequences: int, publisher: bytes = FIRST) -> None:
 def test_a_name_tells_the_kind() -> None:
     assert picture_kind("/camera/image/compressed") == messages.COMPRESSED_IMAGE
     assert picture_kind("/camera/compressed/image") == messages.IMAGE
-    info = Intake("/camera/image", (480, 640)).info
+    info = Subscriber("/camera/image", (480, 640)).info
     assert (info.source, info.live, info.size, info.fps) == ("ros:/camera/image", True, (480, 640), None)
 
 
 def test_a_frame_has_the_pictures_header_and_the_time_it_arrived(
-    intake: Intake, monkeypatch: pytest.MonkeyPatch
+    intake: Subscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.time, "monotonic_ns", lambda: 1_000_000)
     intake.put(frame_message(4, stamp_ns=7_500_000_001, frame_id="left"), age_ns=400_000)
@@ -58,7 +58,7 @@ def test_a_frame_has_the_pictures_header_and_the_time_it_arrived(
     assert frame.image.tobytes() == pixels(4, 32, 48).tobytes()
 
 
-def test_the_newest_replaces_what_waits_and_the_gap_is_in_the_number(intake: Intake) -> None:
+def test_the_newest_replaces_what_waits_and_the_gap_is_in_the_number(intake: Subscriber) -> None:
     frames = iter(intake)
     put(intake, 1)
     assert next(frames).index == 0
@@ -68,7 +68,7 @@ def test_the_newest_replaces_what_waits_and_the_gap_is_in_the_number(intake: Int
     assert counts(intake) == (4, 0, 2, 0, 0)
 
 
-def test_gaps_in_a_publishers_numbers_are_losses(intake: Intake) -> None:
+def test_gaps_in_a_publishers_numbers_are_losses(intake: Subscriber) -> None:
     frames = iter(intake)
     put(intake, 10)
     assert next(frames).index == 0, "what was before we came is no loss"
@@ -77,7 +77,7 @@ def test_gaps_in_a_publishers_numbers_are_losses(intake: Intake) -> None:
     assert counts(intake) == (2, 3, 0, 0, 0)
 
 
-def test_each_publisher_has_its_own_numbers(intake: Intake) -> None:
+def test_each_publisher_has_its_own_numbers(intake: Subscriber) -> None:
     frames = iter(intake)
     for sequence, publisher in [(5, FIRST), (900, SECOND), (6, FIRST), (902, SECOND)]:
         put(intake, sequence, publisher=publisher)
@@ -86,7 +86,7 @@ def test_each_publisher_has_its_own_numbers(intake: Intake) -> None:
     assert counts(intake) == (4, 1, 0, 0, 0)
 
 
-def test_a_restarted_publisher_begins_anew(intake: Intake) -> None:
+def test_a_restarted_publisher_begins_anew(intake: Subscriber) -> None:
     frames = iter(intake)
     put(intake, 400)
     next(frames)
@@ -96,7 +96,7 @@ def test_a_restarted_publisher_begins_anew(intake: Intake) -> None:
     assert counts(intake) == (5, 0, 2, 0, 0), "numbers that go back are no loss"
 
 
-def test_publishers_of_long_ago_are_forgotten(intake: Intake) -> None:
+def test_publishers_of_long_ago_are_forgotten(intake: Subscriber) -> None:
     for number in range(200):
         put(intake, 1, publisher=bytes([number]))
     assert len(intake._last) == module.KNOWN_PUBLISHERS
@@ -105,13 +105,13 @@ def test_publishers_of_long_ago_are_forgotten(intake: Intake) -> None:
     assert intake.lost == 1
 
 
-def test_without_numbers_nothing_is_known_to_be_lost(intake: Intake) -> None:
+def test_without_numbers_nothing_is_known_to_be_lost(intake: Subscriber) -> None:
     for _ in range(3):
         intake.put(frame_message(0), FIRST, None)
     assert counts(intake) == (3, 0, 2, 0, 0)
 
 
-def test_what_nobody_wants_is_neither_received_nor_lost(intake: Intake) -> None:
+def test_what_nobody_wants_is_neither_received_nor_lost(intake: Subscriber) -> None:
     frames = iter(intake)
     put(intake, 1)
     next(frames)
@@ -122,7 +122,7 @@ def test_what_nobody_wants_is_neither_received_nor_lost(intake: Intake) -> None:
     assert counts(intake) == (2, 0, 0, 5, 0)
 
 
-def test_what_was_sent_while_nothing_was_subscribed_to_is_not_lost(intake: Intake) -> None:
+def test_what_was_sent_while_nothing_was_subscribed_to_is_not_lost(intake: Subscriber) -> None:
     frames = iter(intake)
     put(intake, 1)
     next(frames)
@@ -134,7 +134,7 @@ def test_what_was_sent_while_nothing_was_subscribed_to_is_not_lost(intake: Intak
     assert counts(intake) == (3, 2, 0, 0, 0)
 
 
-def test_bad_messages_are_counted_by_kind_and_leave_no_gap(intake: Intake) -> None:
+def test_bad_messages_are_counted_by_kind_and_leave_no_gap(intake: Subscriber) -> None:
     frames = iter(intake)
     put(intake, 1)
     assert next(frames).index == 0
@@ -149,7 +149,7 @@ def test_bad_messages_are_counted_by_kind_and_leave_no_gap(intake: Intake) -> No
 
 
 def test_each_kind_of_bad_message_is_logged_now_and_then(
-    intake: Intake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    intake: Subscriber, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = 100.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
@@ -175,7 +175,7 @@ def test_each_kind_of_bad_message_is_logged_now_and_then(
     assert intake.bad == {"zero size": 7, "not a message": 5}
 
 
-def test_a_picture_that_is_handed_over_needs_no_message(intake: Intake) -> None:
+def test_a_picture_that_is_handed_over_needs_no_message(intake: Subscriber) -> None:
     image = pixels(1, 4, 6).reshape(4, 6, 3)
     intake.put(Picture(image, 55, "arm"))
     frame = next(iter(intake))
@@ -184,7 +184,7 @@ def test_a_picture_that_is_handed_over_needs_no_message(intake: Intake) -> None:
 
 
 def test_closing_from_another_thread_ends_a_wait_and_forgets_what_waits() -> None:
-    intake = Intake("/camera/image")
+    intake = Subscriber("/camera/image")
     found: list[Frame] = []
     reader = threading.Thread(target=lambda: found.extend(intake))
     reader.start()
@@ -195,7 +195,7 @@ def test_closing_from_another_thread_ends_a_wait_and_forgets_what_waits() -> Non
     assert list(intake) == []
 
 
-def test_an_error_of_the_receiving_thread_ends_the_iteration(intake: Intake) -> None:
+def test_an_error_of_the_receiving_thread_ends_the_iteration(intake: Subscriber) -> None:
     put(intake, 1)
     frames = iter(intake)
     assert next(frames).index == 0

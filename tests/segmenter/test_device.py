@@ -14,7 +14,7 @@ from tests import gpu
 gpu.skip_without()
 
 from rtseg.backends.null import NullBackend  # noqa: E402
-from rtseg.drawing.colormap import Inks  # noqa: E402
+from rtseg.drawing.colormap import ColorMaps  # noqa: E402
 from rtseg.drawing.device import DeviceRenderer  # noqa: E402
 from rtseg.drawing.palette import resolve_palette  # noqa: E402
 from rtseg.drawing.render import Hud, Renderer  # noqa: E402
@@ -53,7 +53,7 @@ class Both:
         self.host = HostSegmenter(NullBackend(None, SPEC, answer=self.backend.answer), **options)
         self.painter, self.renderer = Renderer(SPEC, palette, view), Renderer(SPEC, palette, view)
         self.twin = DeviceRenderer(self.painter)
-        self.device.produce(needs, view, self.painter.inks, held)
+        self.device.produce(needs, view, self.painter.colormaps, held)
 
     def __enter__(self) -> Both:
         return self
@@ -287,7 +287,7 @@ def test_called_with_an_image_it_labels_it() -> None:
         image = images(1)[0]
         expected = HostSegmenter(NullBackend(None, SPEC, answer=backend.answer))(image)
         np.testing.assert_array_equal(segmenter(image), expected)
-        segmenter.produce(frozenset({"areas"}), View(), Inks(resolve_palette(None, SPEC), View()))
+        segmenter.produce(frozenset({"areas"}), View(), ColorMaps(resolve_palette(None, SPEC), View()))
         with pytest.raises(BackendError, match="told to make no labels"):
             segmenter(image)
 
@@ -307,7 +307,7 @@ def test_label_maps_of_a_network(dtype: Any, monkeypatch: pytest.MonkeyPatch) ->
     with BlockBackend(spec=spec) as backend, DeviceSegmenter(backend, backend) as segmenter:
         answer = backend.gpu.upload(given)
         renderer = Renderer(spec, resolve_palette(None, spec), view)
-        segmenter.produce(ALL, view, renderer.inks)
+        segmenter.produce(ALL, view, renderer.colormaps)
         tensor, place = segmenter.preprocess(image)
         segmenter.backend.submit(tensor)
         found = segmenter.backend.collect()

@@ -154,11 +154,11 @@ def per_queue(segmenter: DeviceSegmenter, copies: dict[str, int]) -> dict[str, f
     """
     (track,) = segmenter._tracks.values()
     queued = sum(1 + len(work.slots) for work in track._works)
-    inks = sum(work.inks.nbytes for work in track._works if work.inked)
+    colormaps = sum(work.colormaps.nbytes for work in track._works if work.inked)
     up = copies["up"] - sum(1 for work in track._works if work.inked)
     return {
         "up": up / queued,
         "down": copies["down"] / queued,
-        "up_bytes": (copies["up_bytes"] - inks) / queued,
+        "up_bytes": (copies["up_bytes"] - colormaps) / queued,
         "down_bytes": copies["down_bytes"] / queued,
     }

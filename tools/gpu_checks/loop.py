@@ -58,7 +58,7 @@ def painter_for(segmenter: DeviceSegmenter, needs: frozenset[str]) -> DeviceRend
     """What draws a segmenter's frames, which from now on make what `needs` says."""
     view = View()
     renderer = Renderer(segmenter.spec, resolve_palette(None, segmenter.spec), view)
-    segmenter.produce(needs, view, renderer.inks)
+    segmenter.produce(needs, view, renderer.colormaps)
     return DeviceRenderer(renderer)
 
 
