@@ -20,7 +20,7 @@ from rtseg.drawing.palette import resolve_palette  # noqa: E402
 from rtseg.drawing.render import Hud, Renderer  # noqa: E402
 from rtseg.drawing.view import View  # noqa: E402
 from rtseg.errors import BackendError, ModelError  # noqa: E402
-from rtseg.segmenter.device import KEPT_TRACKS, DeviceSegmenter  # noqa: E402
+from rtseg.segmenter.device import HELD, KEPT_TRACKS, DeviceSegmenter  # noqa: E402
 from rtseg.segmenter.host import HostSegmenter  # noqa: E402
 from rtseg.segmenter.recorded import GPU_STAGES  # noqa: E402
 from tests.segmenter import lanes  # noqa: E402
@@ -53,7 +53,7 @@ class Both:
         self.host = HostSegmenter(NullBackend(None, SPEC, answer=self.backend.answer), **options)
         self.painter, self.renderer = Renderer(SPEC, palette, view), Renderer(SPEC, palette, view)
         self.twin = DeviceRenderer(self.painter)
-        self.device.produce(needs, view, self.painter.colormaps, held)
+        self.device.produce(needs, view, self.painter.colormaps, held - HELD)
 
     def __enter__(self) -> Both:
         return self

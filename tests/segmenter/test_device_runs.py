@@ -18,7 +18,8 @@ from rtseg.backends.null import NullBackend  # noqa: E402
 from rtseg.config import RunConfig  # noqa: E402
 from rtseg.pipeline import opening as runner  # noqa: E402
 from rtseg.pipeline.opening import run_config  # noqa: E402
-from rtseg.segmenter.host import HostSegmenter  # noqa: E402
+from rtseg.segmenter.host import HostSegmenter
+from rtseg.segmenter.opening import on_host  # noqa: E402
 from rtseg.segmenter.recorded import GPU_STAGES  # noqa: E402
 from rtseg.timing import STAGES  # noqa: E402
 from tests.segmenter.lanes import SPEC, BlockBackend  # noqa: E402
@@ -79,9 +80,8 @@ def test_refined_scores_go_through_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with BlockBackend() as backend:
-        config = RunConfig(input="synthetic:drive", refine="crf")
-        assert runner.on_host(config, backend) == "--refine works on the host's scores"
-        assert runner.on_host(RunConfig(input="synthetic:drive"), backend) is None
+        assert on_host(backend.spec, "crf") == "--refine works on the host's scores"
+        assert on_host(backend.spec, "none") is None
 
 
 def test_frames_on_the_host_open_no_gpu(caplog: pytest.LogCaptureFixture) -> None:
