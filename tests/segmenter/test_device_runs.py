@@ -18,7 +18,7 @@ from rtseg.backends.null import NullBackend  # noqa: E402
 from rtseg.config import RunConfig  # noqa: E402
 from rtseg.pipeline import opening as runner  # noqa: E402
 from rtseg.pipeline.opening import run_config  # noqa: E402
-from rtseg.segmenter.host import HostSegmenter
+from rtseg.segmenter.host import HostSegmenter  # noqa: E402
 from rtseg.segmenter.opening import on_host  # noqa: E402
 from rtseg.segmenter.recorded import GPU_STAGES  # noqa: E402
 from rtseg.timing import STAGES  # noqa: E402
