@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ class Frame:
     `index` counts frames as captured, from 0: a gap is a drop. `t_capture` is when the frame was in hand
     (`time.monotonic_ns()`). `pts` is seconds in the source's own clock, `stamp` the wall clock or ROS header time
     in seconds; None where the source has none. `image` is HWC uint8 BGR, C-contiguous, and is not written to. `header`
-    is there where a robot's message brought the picture.
+    is there where a robot's message brought the picture, `path` where it has a file of its own.
     """
 
     index: int
@@ -100,6 +101,7 @@ class Frame:
     stamp: float | None
     image: Image
     header: Header | None = None
+    path: Path | None = None
 
     @property
     def wall_ns(self) -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rtseg.config import DEFAULT_MODEL, RunConfig, from_mapping
 from rtseg.errors import ConfigError
 from rtseg.frame import Image, Result, StreamInfo, checked_image, checked_needs
+from rtseg.packages.spec import ModelSpec
 from rtseg.pipeline.loop import Pipeline, results
 from rtseg.pipeline.opening import Input, Output, open_pipeline, report_of, run_config
 from rtseg.sources.contract import Source
@@ -41,6 +42,7 @@ class _State:
     info: StreamInfo | None = None
     start: float = 0.0
     end: float = 0.0
+    closed: bool = False
 
 
 class Stream:
@@ -62,6 +64,11 @@ class Stream:
         return self._state.info
 
     @property
+    def spec(self) -> ModelSpec | None:
+        """The model's class names and colours, as `rtseg.draw` and `rtseg.open_sink` take them; None before that."""
+        return None if self._state.pipeline is None else self._state.pipeline.segmenter.spec
+
+    @property
     def drops(self) -> int:
         """Frames lost so far, because newer ones replaced them (live input) or the connection lost them."""
         return 0 if self._state.pipeline is None else self._state.pipeline.drops
@@ -78,8 +85,19 @@ class Stream:
         return report_of(self._config, state.pipeline, state.info, (state.end or time.monotonic()) - state.start)
 
     def close(self) -> None:
-        """End the stream and give everything back; a second time does nothing."""
-        self._results.close()
+        """End the stream and give everything back; a second time does nothing.
+
+        From any thread: where one waits for the next result, its loop ends as at the end of the source, and it is that
+        thread which gives everything back.
+        """
+        self._state.closed = True
+        try:
+            self._results.close()
+        except ValueError as exc:
+            if str(exc) != "generator already executing":
+                raise
+            if self._state.pipeline is not None:
+                self._state.pipeline.capture.close()
 
     def __iter__(self) -> Iterator[Result]:
         return self._results
@@ -103,6 +121,8 @@ def _play(
     with ExitStack() as stack:
         state.pipeline, state.info = open_pipeline(config, stack, source=source, sinks=[], needs=needs)
         state.start = time.monotonic()
+        if state.closed:  # while it was opened
+            return
         try:
             yield from results(state.pipeline, config.limit)
         finally:

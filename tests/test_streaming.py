@@ -96,7 +96,8 @@ def test_files_by_name_and_path(tmp_path: Path) -> None:
     for source in (tmp_path, str(tmp_path), f"{tmp_path}/*.png"):
         assert sum(1 for _ in rtseg.stream(source, **NULL)) == 6
     assert [result.frame.index for result in rtseg.stream(tmp_path, limit=2, **NULL)] == [0, 1]
-    assert sum(1 for _ in rtseg.stream(tmp_path, options={"stride": 3}, **NULL)) == 2
+    paths = [result.frame.path for result in rtseg.stream(tmp_path, options={"stride": 3}, **NULL)]
+    assert paths == [tmp_path / "0.png", tmp_path / "3.png"]
 
 
 def test_leaving_the_loop_early_closes_everything_at_once_and_counts_the_frame() -> None:
@@ -117,6 +118,50 @@ def test_leaving_the_loop_early_closes_everything_at_once_and_counts_the_frame()
         assert list(stream) == []
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("waiting", [True, False], ids=["for a frame", "for the model"])
+def test_another_thread_may_close_a_stream_that_waits(waiting: bool) -> None:
+    class Slow:
+        """A camera that gives one frame and then none, and is slow to open."""
+
+        reconnects = 0
+        info = rtseg.StreamInfo("slow", True)
+
+        def __init__(self) -> None:
+            self.reached, self.opening, self.closed = threading.Event(), threading.Event(), threading.Event()
+
+        def __enter__(self) -> Slow:
+            self.opening.set()
+            assert waiting or going.wait(20)
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def __iter__(self) -> Iterator[rtseg.Frame]:
+            yield rtseg.Frame(0, 0, None, None, IMAGES[0])
+            self.reached.set()
+            assert self.closed.wait(20)
+
+        def close(self) -> None:
+            self.closed.set()
+
+    going, source, seen = threading.Event(), Slow(), list[int]()
+    stream = rtseg.stream(source, **NULL)
+    thread = threading.Thread(target=lambda: seen.extend(result.frame.index for result in stream))
+    thread.start()
+    if waiting:
+        assert source.reached.wait(20)
+        while not seen and thread.is_alive():  # the loop is back at the stream as soon as it has noted the frame
+            thread.join(0.01)
+        assert stream.spec is not None and stream.spec.classes
+    else:
+        assert source.opening.wait(20)
+    stream.close()
+    going.set()
+    thread.join(20)
+    assert not thread.is_alive() and not threads()
+    assert seen == ([0] if waiting else []) and list(stream) == []
 
 
 @pytest.mark.parametrize("error", [RuntimeError("of the body"), KeyboardInterrupt()])
@@ -200,6 +245,18 @@ def test_run_takes_names_and_objects_together(tmp_path: Path) -> None:
     with rtseg.open_source(str(tmp_path / "out.mp4")) as source:
         assert len(list(source)) == 6
     assert rtseg.run(rtseg.RunConfig(input="synthetic:drive", output="null:", limit=2, **NULL))["frames"] == 2
+
+
+def test_a_sink_by_name_takes_the_results_of_a_stream(tmp_path: Path) -> None:
+    with rtseg.stream(IMAGES, needs={"overlay"}, **NULL) as stream:
+        assert stream.spec is None
+        first = next(stream)
+        assert stream.info is not None and stream.spec is not None
+        with rtseg.open_sink(str(tmp_path / "out.mp4"), stream.info, stream.spec) as sink:
+            sink.write(first)
+            for result in stream:
+                sink.write(result)
+    assert sum(1 for _ in rtseg.stream(tmp_path / "out.mp4", **NULL)) == 6
 
 
 def test_a_sink_that_stops_or_fails_ends_the_run_with_exact_accounts() -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rtseg import registry
+from rtseg.drawing.view import View
 from rtseg.errors import ConfigError, nearest
 from rtseg.frame import NEEDS, StreamInfo
 from rtseg.packages.spec import ModelSpec
 from rtseg.sinks.contract import Sink
 
-if TYPE_CHECKING:
-    from rtseg.drawing.view import View
 
 __all__ = ["NEEDS", "Sink", "open_sink", "sink_kind"]
 
@@ -46,15 +45,16 @@ def sink_kind(uri: str) -> tuple[str, str]:
 
 
 def open_sink(
-    uri: str, info: StreamInfo, spec: ModelSpec, view: View, options: Mapping[str, Any] | None = None
+    uri: str, info: StreamInfo, spec: ModelSpec, view: View | None = None, options: Mapping[str, Any] | None = None
 ) -> Sink:
     """The sink for an output string, not yet entered.
 
-    `view` is shared with the renderer (a window's keys change it); `options` are keyword arguments of the sink's class.
+    `view` is shared with the renderer (a window's keys change it); without, a sink draws as usual. `options` are
+    keyword arguments of the sink's class.
     Errors: ConfigError for an unknown kind or an option that does not apply; SinkError when it is entered or written.
     """
     kind, target = sink_kind(uri)
     factory = registry.load(registry.SINKS, kind, "sink")
     chosen = registry.accepted(factory, options or {}, f"{kind} output '{uri}'")
-    sink: Sink = factory(target, info, spec, view, **chosen)
+    sink: Sink = factory(target, info, spec, view or View(), **chosen)
     return sink

@@ -34,8 +34,9 @@ class ImagesSource:
     `target` is a file, a folder (its images, not those of folders in it), a glob (`**` descends) or a numbered pattern
     such as `img_%04d.png`; the order is natural, img2 before img10. Files without an image suffix are passed over.
     Sizes may differ from frame to frame; EXIF orientation is applied; grey, 16-bit and transparent images become BGR
-    with 8 bits. `rate` (frames per second, 25 unless given) makes `pts`; `loop` is how often to go through, 0 forever;
-    `stride` N takes every N-th. A damaged file is an error, or with `on_error="skip"` counted in `skipped`.
+    with 8 bits. `rate` (frames per second, 25 unless given) makes `pts`, a frame's `path` is its file; `loop` is how
+    often to go through, 0 forever; `stride` N takes every N-th. A damaged file is an error, or with `on_error="skip"`
+    counted in `skipped`.
     Errors: ConfigError for options, SourceError naming the file.
     """
 
@@ -108,7 +109,7 @@ class ImagesSource:
                 if self._stop.is_set():
                     return
                 if image is not None:
-                    yield Frame(index, time.monotonic_ns(), index / self._rate, None, image)
+                    yield Frame(index, time.monotonic_ns(), index / self._rate, None, image, None, path)
                     index += 1
                 del image
             if index == before:
