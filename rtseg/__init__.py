@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RtsegError,
         SinkError,
         SourceError,
+        StopRun,
     )
     from rtseg.frame import Frame, Result, StreamInfo
     from rtseg.packages.spec import ModelSpec
@@ -50,6 +51,7 @@ _HOMES = {
     "SinkError": "errors",
     "Source": "sources",
     "SourceError": "errors",
+    "StopRun": "errors",
     "Stream": "streaming",
     "StreamInfo": "frame",
     "astream": "streaming",
@@ -79,6 +81,7 @@ __all__ = [
     "SinkError",
     "Source",
     "SourceError",
+    "StopRun",
     "Stream",
     "StreamInfo",
     "__version__",

@@ -263,6 +263,9 @@ def test_a_sink_that_stops_or_fails_ends_the_run_with_exact_accounts() -> None:
     stop = Keep("labels", fail_at=3, error=KeyboardInterrupt())
     report = rtseg.run("synthetic:drive", stop, **NULL)
     assert (report["outcome"], report["frames"], len(stop.results), stop.left) == ("interrupted", 3, 3, 1)
+    enough = Keep("labels", fail_at=2, error=rtseg.StopRun("enough"))
+    report = rtseg.run("synthetic:drive", enough, **NULL)
+    assert (report["outcome"], report["frames"], enough.left) == ("stopped", 2, 1)
     broken = Keep("labels", fail_at=2, error=RuntimeError("of the sink"))
     with pytest.raises(RuntimeError, match="of the sink"):
         rtseg.run("synthetic:drive", broken, **NULL)

@@ -282,8 +282,18 @@ class SegmenterPool:
         with ExitStack() as stack:
             for _ in range(count):
                 self._free.append(stack.enter_context(Segmenter(model, **options)))
+            self._all = tuple(self._free)
             self.spec = self._free[0].spec
             self._stack = stack.pop_all()
+
+    def warm_up(self, frame_size: tuple[int, int]) -> None:
+        """Ready every one for images of (height, width), as `Segmenter.warm_up` does; before they are used.
+
+        Raises:
+            BackendError: one of them is at work.
+        """
+        for segment in self._all:
+            segment.warm_up(frame_size)
 
     @contextmanager
     def take(self, timeout: float | None = None) -> Iterator[Segmenter]:

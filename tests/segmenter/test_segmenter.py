@@ -116,6 +116,10 @@ def test_a_second_thread_is_told_what_to_do() -> None:
 def test_a_pool_gives_each_thread_its_own_and_the_same_labels(segment: rtseg.Segmenter) -> None:
     images = [np.roll(IMAGE, 7 * shift, axis=1) for shift in range(8)]
     with rtseg.SegmenterPool(MODEL, 2, backend="openvino", short_side=96) as pool:
+        pool.warm_up((90, 160))
+        with pool.take() as one, pool.take() as two:
+            for each in (one, two):
+                assert list(each.backend._compiled) == [each.place((90, 160)).network]  # type: ignore[attr-defined]
         with ThreadPoolExecutor(4) as workers:
             found = list(workers.map(pool, images))
         for image, labels in zip(images, found, strict=True):
