@@ -13,7 +13,6 @@ from rtseg.frame import NEEDS, StreamInfo
 from rtseg.packages.spec import ModelSpec
 from rtseg.sinks.contract import Sink
 
-
 __all__ = ["NEEDS", "Sink", "open_sink", "sink_kind"]
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts")
