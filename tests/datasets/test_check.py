@@ -13,8 +13,10 @@ import pytest
 from rtseg.cli.main import main
 from rtseg.datasets.check import check_data, report
 from rtseg.datasets.contact_sheet import TILE, check_target, choose, contact_sheet
+from rtseg.drawing.palette import resolve_palette
 from rtseg.errors import ConfigError
 from rtseg.kernels import cpu as kernels
+from rtseg.packages.spec import ModelSpec
 from tests.datasets import pictures as make
 from tests.training.camvid import write_camvid
 
@@ -105,8 +107,11 @@ def test_the_sheet_shows_labels_and_void(folder: Path) -> None:
     assert sheet.shape[1] == 4 * TILE[1] + 5 * 6
     # The first tile is 00.png, 6x8 pixels enlarged 40 times, 320 wide.
     image, label = checked[0].dataset[0]
-    colors, alpha = np.zeros((256, 3), np.uint8), np.full(256, 140, np.uint8)
-    colors[:3], alpha[255] = [(0, 0, 0), (0, 0, 128), (0, 128, 0)], 200
+    data = checked[0].dataset
+    # Colours that nobody chose are those of every drawing: a set with a sky gets the street palette.
+    colors = resolve_palette(None, ModelSpec(name=data.name, classes=data.classes, palette=data.palette)).colors.copy()
+    alpha = np.full(256, 140, np.uint8)
+    colors[255], alpha[255] = 0, 200
     expected = kernels.blend(image, label, colors, alpha)
     top = sheet.shape[0] - 2 * (TILE[0] + 24 + 6) - 6
     assert np.array_equal(sheet[top + 20 : top + 240 : 40, 6 + 20 : 6 + 320 : 40], expected)
