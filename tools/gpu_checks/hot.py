@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_checks import pictures
-from rtseg.gpu.driver import open_gpu
+from rtseg.gpu.opening import open_gpu
 from rtseg.packages.spec import ModelSpec
 
 if TYPE_CHECKING:  # PyCUDA is imported with these, which a dry run may only once the emulated driver is loaded

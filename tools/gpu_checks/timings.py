@@ -15,7 +15,7 @@ from gpu_checks import hot, pictures, timing
 from gpu_checks.check import Options
 from gpu_checks.record import Record
 from rtseg.gpu.cuda import Device, Stream
-from rtseg.gpu.driver import open_gpu
+from rtseg.gpu.opening import open_gpu
 from rtseg.kernels import launch as plans
 
 __all__ = ["run"]
