@@ -5,13 +5,14 @@ Sizes are (height, width) everywhere.
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from rtseg.errors import ConfigError
+from rtseg.errors import ConfigError, nearest
 
-__all__ = ["Fit", "FitMode", "fit", "follow_aspect", "parse_size"]
+__all__ = ["Fit", "FitMode", "checked_mode", "checked_size", "fit", "follow_aspect", "parse_size"]
 
 FitMode = Literal["letterbox", "stretch", "crop"]
 LONGEST = 16
@@ -62,6 +63,27 @@ def follow_aspect(frame: tuple[int, int], short_side: int, multiple: int) -> tup
     scale = short / min(frame_h, frame_w)
     long = min(-(-round(max(frame_h, frame_w) * scale) // multiple) * multiple, LONGEST * short)
     return (short, long) if frame_h <= frame_w else (long, short)
+
+
+def checked_mode(mode: str) -> FitMode:
+    """`mode` if it is one; ConfigError with the nearest otherwise."""
+    for known in get_args(FitMode):
+        if mode == known:
+            return known  # type: ignore[no-any-return]
+    raise ConfigError(f"unknown fit '{mode}': {nearest(str(mode), get_args(FitMode))}")
+
+
+def checked_size(size: Any) -> tuple[int, int]:
+    """(height, width) from a pair of whole numbers or from "HxW"; ConfigError otherwise."""
+    if isinstance(size, str):
+        return parse_size(size)
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ConfigError(f"size is {size!r}, expected (height, width) or 'HxW', for example (360, 640)")
+    return height, width
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rtseg.config import DEFAULT_MODEL, RunConfig, from_mapping
 from rtseg.errors import ConfigError
 from rtseg.frame import Image, Result, StreamInfo, checked_image, checked_needs
+from rtseg.geometry import checked_size
 from rtseg.packages.spec import ModelSpec
 from rtseg.pipeline.loop import Pipeline, results
 from rtseg.pipeline.opening import Input, Output, open_pipeline, report_of, run_config
@@ -196,14 +197,14 @@ def stream(
     """
     uri, opened = _source_of(source)
     settings = {
-        "model": str(model),
+        "model": model,
         "backend": backend,
         "device": device,
         "precision": precision,
         "threads": threads,
         "depth": depth,
-        "spec": None if spec is None else str(spec),
-        "size": size if size is None or isinstance(size, str) else f"{size[0]}x{size[1]}",
+        "spec": spec,
+        "size": size,
         "short_side": short_side,
         "fit": fit,
         "refine": refine,
@@ -216,11 +217,9 @@ def stream(
         "hud": hud,
         "policy": policy,
         "limit": limit,
-        "source": dict(options or {}),
+        "options": options,
     }
-    if opened is not None and options:
-        raise ConfigError("options are for sources given by name: give them to your own when you make it")
-    config = from_mapping({"input": uri, **settings}, RunConfig, "rtseg.stream")
+    config = from_mapping({"input": uri, **_plain(settings, opened)}, RunConfig, "rtseg.stream")
     return Stream(config, opened, checked_needs(needs))
 
 
@@ -251,7 +250,7 @@ def run(
         source: as of `stream`; or a whole `RunConfig`, without anything else.
         outputs: one or several, strings as on the command line (`out.mp4`, `labels:ids/%06d.png`, `window:` …) and
             objects with the members of `Sink`.
-        settings: fields of `RunConfig` by name.
+        settings: as of `stream`, without `needs`, and the other fields of `RunConfig` by name.
 
     Returns:
         The report: `outcome`, `frames`, `drops`, `latency`, `model` … (docs/architecture.md). After Ctrl-C `outcome` is
@@ -264,12 +263,26 @@ def run(
         if settings or outputs != ("null:",):
             raise ConfigError("a RunConfig holds outputs and settings already: leave out the others")
         return run_config(source)
+    for name in ("input", "output"):
+        if name in settings:
+            raise ConfigError(f"rtseg.run: input and outputs are the first two arguments: leave out {name}=…")
     uri, opened = _source_of(source)
     given = [outputs] if isinstance(outputs, (str, Path)) or not isinstance(outputs, Sequence) else list(outputs)
     sinks: list[Output] = [str(each) if isinstance(each, Path) else each for each in given]
     names = [each for each in sinks if isinstance(each, str)]
-    config = from_mapping({"input": uri, **settings, "output": names}, RunConfig, "rtseg.run")
+    config = from_mapping({"input": uri, **_plain(settings, opened), "output": names}, RunConfig, "rtseg.run")
     return run_config(config, source=opened, sinks=sinks)
+
+
+def _plain(settings: Mapping[str, Any], opened: Source | None) -> dict[str, Any]:
+    """Settings as a RunConfig has them: paths and sizes as text, the source's options under `source`."""
+    plain: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    if plain.get("size") is not None:
+        plain["size"] = "{}x{}".format(*checked_size(plain["size"]))
+    plain["source"] = dict(plain.pop("options", None) or {})
+    if opened is not None and plain["source"]:
+        raise ConfigError("options are for sources given by name: give them to your own when you make it")
+    return plain
 
 
 def _source_of(source: Any) -> tuple[str, Source | None]:

@@ -7,18 +7,22 @@ import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import httpx
 import numpy as np
 import pytest
+from fastapi import HTTPException
 
 import rtseg
 from rtseg.frame import Image, Labels
 from rtseg.sources.synthetic import SyntheticSource
 from tests.ros.processes import Process
+from tests.tool_modules import tool_modules
 
 SCENE = SyntheticSource("drive", size=(90, 160)).scene
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NETWORK = (384, 512)
 
 
@@ -89,3 +93,13 @@ def test_bad_images_get_a_line(client: httpx.Client, data: bytes, code: int, mes
     answer = client.post("/segment", content=data)
     assert (answer.status_code, answer.json()) == (code, {"detail": message})
     assert client.get("/healthz").status_code == 200
+
+
+def test_a_server_at_its_limit_says_so() -> None:
+    with tool_modules(EXAMPLES) as imported, rtseg.SegmenterPool(count=1, size=NETWORK) as pool:
+        server = imported("fastapi_server")
+        server.WAIT_S, server.app.state.pool = 0.01, pool
+        with pool.take(), pytest.raises(HTTPException) as busy:
+            server.labels_of(encoded(SCENE.render(0)[0]))
+        assert busy.value.status_code == 503
+        assert busy.value.detail == "no segmenter of the pool came free within 0.01 s: make the pool larger"

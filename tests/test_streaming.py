@@ -210,7 +210,8 @@ def test_a_slow_body_drops_frames_of_live_input_and_the_accounts_are_exact() -> 
         (IMAGES, {"needs": {"label"}}, rtseg.ConfigError, "unknown need 'label': did you mean 'labels'"),
         (IMAGES, {"alpha": 2.0}, rtseg.ConfigError, "alpha is 2.0, expected 0 to 1"),
         (IMAGES, {"visualize": "maks"}, rtseg.ConfigError, "did you mean 'mask'"),
-        (IMAGES, {"size": (48, "x")}, rtseg.ConfigError, "48xx"),
+        (IMAGES, {"size": (48, "x")}, rtseg.ConfigError, "size is .48, 'x'., expected .height, width."),
+        (IMAGES, {"size": 48}, rtseg.ConfigError, "size is 48, expected .height, width."),
         (IMAGES, {"options": {"start": 1}}, rtseg.ConfigError, "options are for sources given by name"),
         (np.zeros((4, 4, 3)), {}, rtseg.ConfigError, "an image is uint8 .0 to 255., got float64"),
         ([], {}, rtseg.SourceError, "the iterable of images is empty"),
@@ -279,6 +280,18 @@ def test_what_is_no_sink_is_refused_before_anything_is_opened() -> None:
         rtseg.run(rtseg.RunConfig(input="synthetic:drive"), "out.mp4")
     with pytest.raises(rtseg.ConfigError, match=r"rtseg.run: unknown key 'alpah': did you mean 'alpha'"):
         rtseg.run(IMAGES, alpah=0.5)
+
+
+def test_run_takes_the_settings_of_a_stream(tmp_path: Path) -> None:
+    report = rtseg.run("synthetic:drive", options={"length": 3, "size": (48, 64)}, size=(64, 96), **NULL)
+    assert report["frames"] == 3 and report["network_size"] == (64, 96)
+    folder = Path(rtseg.__file__).parents[1] / "engines" / "unet-fast0-camvid"
+    assert rtseg.run(IMAGES, model=folder, size="64x96")["model"]["name"] == "unet-fast0-camvid"
+    with pytest.raises(rtseg.ConfigError, match="options are for sources given by name"):
+        rtseg.run(IMAGES, options={"start": 1}, **NULL)
+    for settings in ({"output": "out.mp4"}, {"input": "a.mp4"}):
+        with pytest.raises(rtseg.ConfigError, match=f"first two arguments: leave out {next(iter(settings))}="):
+            rtseg.run(IMAGES, **settings, **NULL)
 
 
 def test_strings_where_lists_are_meant_mean_the_same_in_python_as_in_yaml() -> None:

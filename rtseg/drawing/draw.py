@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from rtseg.drawing.palette import resolve_palette
 from rtseg.drawing.render import Renderer
-from rtseg.drawing.view import VIEWS, View
-from rtseg.errors import ConfigError, nearest
+from rtseg.drawing.view import View, checked_alpha, checked_views
+from rtseg.errors import ConfigError
 from rtseg.frame import Image, Labels, checked_image
 from rtseg.packages.spec import ModelSpec
 
@@ -43,16 +45,13 @@ def draw(
         ModelError: a class name in `hide` that the model does not have.
     """
     image = checked_image(image)
-    views = (visualize,) if isinstance(visualize, str) else tuple(visualize)
-    for view in views:
-        if view not in VIEWS:
-            raise ConfigError(f"unknown view '{view}': {nearest(view, VIEWS)}")
-    if not 0 <= alpha <= 1:
-        raise ConfigError(f"alpha is {alpha}, expected 0 to 1")
+    views, alpha = checked_views(visualize), checked_alpha(alpha)
+    if not isinstance(labels, np.ndarray):
+        raise ConfigError(f"labels are a NumPy array, HW uint8, got {type(labels).__name__}")
     if labels.shape != image.shape[:2] or labels.dtype != "uint8":
         found = f"{labels.dtype} {'x'.join(map(str, labels.shape))}"
         raise ConfigError(f"labels are {found}, expected uint8 {image.shape[0]}x{image.shape[1]} as the image")
-    hidden = frozenset(spec.class_id(name) for name in hide)
+    hidden = frozenset(spec.class_id(name) for name in ((hide,) if isinstance(hide, str) else hide))
     shown = View(views, alpha, hidden, legend, palette=palette)
     return Renderer(spec, resolve_palette(palette, spec), shown).draw(image, labels)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["VIEWS", "View"]
+from rtseg.errors import ConfigError, nearest
+
+__all__ = ["VIEWS", "View", "checked_alpha", "checked_views"]
 
 VIEWS = ("overlay", "mask", "split", "contour")
 
@@ -33,3 +37,19 @@ class View:
         if not drawn:
             drawn = ("contour",) if "contour" in self.visualize else ("overlay",)
         return ("original", *drawn) if "split" in self.visualize else drawn
+
+
+def checked_views(visualize: str | Iterable[str]) -> tuple[str, ...]:
+    """One name or several as a tuple; ConfigError with the nearest for one that is not in VIEWS."""
+    views = (visualize,) if isinstance(visualize, str) else tuple(visualize)
+    for view in views:
+        if view not in VIEWS:
+            raise ConfigError(f"unknown view '{view}': {nearest(str(view), VIEWS)}")
+    return views
+
+
+def checked_alpha(alpha: Any) -> float:
+    """`alpha` if it is a number from 0 to 1; ConfigError otherwise."""
+    if not isinstance(alpha, (int, float)) or not 0 <= alpha <= 1:
+        raise ConfigError(f"alpha is {alpha!r}, expected 0 to 1")
+    return alpha

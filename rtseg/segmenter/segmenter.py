@@ -19,10 +19,10 @@ from rtseg.backends.contract import Backend
 from rtseg.drawing.draw import painter_of
 from rtseg.drawing.palette import resolve_palette
 from rtseg.drawing.render import Renderer
-from rtseg.drawing.view import View
+from rtseg.drawing.view import View, checked_alpha, checked_views
 from rtseg.errors import BackendError, ConfigError
 from rtseg.frame import Frame, Image, Labels, Result, checked_image, checked_needs
-from rtseg.geometry import Fit, FitMode
+from rtseg.geometry import Fit, FitMode, checked_mode, checked_size
 from rtseg.kernels.crf_settings import Crf
 from rtseg.packages.spec import ModelSpec
 from rtseg.segmenter.contract import FrameQueue, Stages
@@ -50,7 +50,8 @@ class Segmenter:
         threads: CPU threads of the network.
         depth: images in flight; more than 1 is of use to a pipeline only.
         spec: a spec file for an ONNX file that carries none.
-        size: the network's input as (height, width); without, the image's shape at `short_side` or the spec's own.
+        size: the network's input as (height, width) or "HxW"; without, the image's shape at `short_side` or the spec's
+            own.
         mode: `letterbox`, `stretch` or `crop`: how the image comes into an input of another shape.
         ignore: classes that may not win.
         antialias: whether shrinking averages, as in training.
@@ -74,14 +75,16 @@ class Segmenter:
         threads: int | None = None,
         depth: int = 1,
         spec: str | Path | None = None,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, int] | str | None = None,
         short_side: int | None = None,
         mode: FitMode = "letterbox",
-        ignore: Iterable[str] = (),
+        ignore: str | Iterable[str] = (),
         antialias: bool = True,
         refine: str | Crf = "none",
         palette: str | None = None,
     ) -> None:
+        size = None if size is None else checked_size(size)
+        mode, ignore = checked_mode(mode), (ignore,) if isinstance(ignore, str) else tuple(ignore)
         self._lock = threading.Lock()
         self._palette = palette
         self._painters: dict[tuple[Any, ...], Any] = {}
@@ -140,7 +143,7 @@ class Segmenter:
         needs: Iterable[str] = LABELS,
         *,
         alpha: float = 0.5,
-        visualize: tuple[str, ...] = ("overlay",),
+        visualize: str | Iterable[str] = ("overlay",),
         legend: bool = False,
     ) -> Result:
         """What `needs` asks for of one HWC uint8 BGR image: `labels`, `confidence`, `overlay`, `areas`.
@@ -149,19 +152,20 @@ class Segmenter:
             image: HWC uint8 BGR.
             needs: names of what is made; the other fields of the result are None.
             alpha: opacity of the classes' colours in the overlay, 0 to 1.
-            visualize: the views of the overlay: `overlay`, `mask`, `split`, `contour`.
+            visualize: the views of the overlay: `overlay`, `mask`, `split`, `contour`, one or several.
             legend: whether the overlay names the classes in sight.
 
         Raises:
-            ConfigError: what was given is no such image, or a need that does not exist.
+            ConfigError: what was given is no such image, or a need or view that does not exist.
             BackendError: another thread uses this segmenter, or it is closed.
         """
         wanted = checked_needs(needs)
         image = checked_image(image)
+        views, alpha = checked_views(visualize), checked_alpha(alpha)
         with self._alone():
             frame = Frame(self._index, time.monotonic_ns(), None, None, image)
             stages = self._stages
-            painter = self._painter(alpha, visualize, legend) if "overlay" in wanted else None
+            painter = self._painter(alpha, views, legend) if "overlay" in wanted else None
             if stages.on_gpu:
                 self._produce(wanted, painter)
             tensor, place = stages.preprocess(image, wanted)
@@ -234,12 +238,10 @@ class Segmenter:
             self._lock.release()
 
     def _painter(self, alpha: float, visualize: tuple[str, ...], legend: bool) -> Any:
-        key = (alpha, tuple(visualize), legend)
+        key = (alpha, visualize, legend)
         if key not in self._painters:
-            if not 0 <= alpha <= 1:
-                raise ConfigError(f"alpha is {alpha}, expected 0 to 1")
             self._painters.clear()  # the buffers of one are enough
-            view = View(tuple(visualize), alpha, legend=legend, palette=self._palette)
+            view = View(visualize, alpha, legend=legend, palette=self._palette)
             renderer = Renderer(self.spec, resolve_palette(self._palette, self.spec), view)
             self._painters[key] = painter_of(renderer, on_gpu=self._stages.on_gpu)
         return self._painters[key]
@@ -273,8 +275,10 @@ class SegmenterPool:
     """
 
     def __init__(self, model: str | Path = "unet-fast0-camvid", count: int = 2, **options: Any) -> None:
-        if count < 1:
-            raise ConfigError(f"a pool of {count} segmenters: give 1 or more")
+        if not isinstance(count, int) or count < 1:
+            raise ConfigError(f"a pool of {count!r} segmenters: give 1 or more")
+        if not isinstance(model, (str, Path)):
+            raise ConfigError("a pool opens the model once for each segmenter: give its name, folder or file")
         options.setdefault("threads", 1)
         self._free: list[Segmenter] = []
         self._changed = threading.Condition()

@@ -132,6 +132,44 @@ def test_a_pool_gives_each_thread_its_own_and_the_same_labels(segment: rtseg.Seg
         pass
     with pytest.raises(rtseg.ConfigError, match="a pool of 0 segmenters"):
         rtseg.SegmenterPool(MODEL, 0)
+    with pytest.raises(rtseg.ConfigError, match="give its name, folder or file"):
+        rtseg.SegmenterPool(NullBackend(), 2)  # type: ignore[arg-type]  # which two would share
+
+
+def test_one_name_is_as_good_as_a_list_of_it(segment: rtseg.Segmenter) -> None:
+    result = segment.result(IMAGE, needs=("labels", "overlay"), visualize="mask")
+    assert result.labels is not None and result.overlay is not None
+    np.testing.assert_array_equal(
+        result.overlay, rtseg.draw(IMAGE, result.labels, segment.spec, visualize=["mask"], hide="Bicyclist")
+    )
+    assert (result.overlay != segment.result(IMAGE, needs="overlay").overlay).any()
+    with rtseg.Segmenter(MODEL, backend="openvino", size="96x128", ignore="Road") as roadless:
+        assert roadless.place((90, 160)).network == (96, 128)
+        assert segment.spec.class_id("Road") in segment(IMAGE)
+        assert segment.spec.class_id("Road") not in roadless(IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "streetch"}, "unknown fit 'streetch': did you mean 'stretch'"),
+        ({"size": (96,)}, r"size is .96,., expected .height, width. or 'HxW'"),
+        ({"size": (96.0, 128.0)}, "expected .height, width."),
+        ({"size": "96"}, "size '96' is not HEIGHTxWIDTH"),
+    ],
+)
+def test_settings_that_do_not_exist_are_said(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(rtseg.ConfigError, match=message):
+        rtseg.Segmenter(NullBackend(), **settings)
+
+
+def test_ways_of_drawing_that_do_not_exist_are_said(segment: rtseg.Segmenter) -> None:
+    with pytest.raises(rtseg.ConfigError, match="unknown view 'maks': did you mean 'mask'"):
+        segment.result(IMAGE, needs="overlay", visualize="maks")
+    with pytest.raises(rtseg.ConfigError, match=r"alpha is '0\.5', expected 0 to 1"):
+        segment.result(IMAGE, needs="overlay", alpha="0.5")  # type: ignore[arg-type]
+    with pytest.raises(rtseg.ConfigError, match="labels are a NumPy array, HW uint8, got list"):
+        rtseg.draw(IMAGE, segment(IMAGE).tolist(), segment.spec)
 
 
 def test_files_and_folders_are_models_too() -> None:
