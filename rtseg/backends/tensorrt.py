@@ -23,7 +23,7 @@ from rtseg.packages.spec import ModelSpec
 from rtseg.tensorrt import cache
 from rtseg.tensorrt import find as plans
 from rtseg.tensorrt.engine import NotLoaded, deserialise
-from rtseg.tensorrt.execution import Execution, PlanLane
+from rtseg.tensorrt.execution import Execution, PlanExecutionContext
 from rtseg.tensorrt.library import FLAVOUR
 from rtseg.tensorrt.profiles import Profile
 
@@ -43,7 +43,7 @@ KEPT_SIZES = 4
 class _Hosted:
     """An execution context whose outputs go to pinned arrays in turn, with an event each."""
 
-    lane: PlanLane
+    execution_context: PlanExecutionContext
     arena: Arena
     answers: deque[tuple[NDArray[Any], Event]]
 
@@ -98,8 +98,8 @@ class TensorRTBackend:
         self._outputs = Outputs(spec, depth)
 
     @property
-    def lanes(self) -> TensorRTBackend:
-        """Itself, as `rtseg.gpu.network.Lanes`."""
+    def device_network(self) -> TensorRTBackend:
+        """Itself, as `rtseg.gpu.network.DeviceNetwork`."""
         return self
 
     def __enter__(self) -> Self:
@@ -124,8 +124,8 @@ class TensorRTBackend:
         hosted, stream = self._host(size), self._own_stream()
         hosted.answers.rotate(-1)
         answer, done = hosted.answers[-1]
-        self.gpu.copy_in(hosted.lane.input, tensor, stream)
-        self.gpu.copy_out(answer, hosted.lane.enqueue(), stream)
+        self.gpu.copy_in(hosted.execution_context.input, tensor, stream)
+        self.gpu.copy_out(answer, hosted.execution_context.enqueue(), stream)
         self._pending.push((done.record(stream.handle), answer))
 
     def collect(self) -> NDArray[np.float32] | NDArray[np.uint8]:
@@ -134,12 +134,12 @@ class TensorRTBackend:
         done.wait()
         return self._outputs(answer)
 
-    def lane(self, size: tuple[int, int], stream: Stream) -> PlanLane:
+    def execution_context(self, size: tuple[int, int], stream: Stream) -> PlanExecutionContext:
         """The network on the GPU's tensors at an input of (height, width), by a plan that is found or built."""
         self._pending.check_open()
         input_shape(self.spec, size)
         self.gpu.activate()
-        return self._for(size).lane(size, stream)
+        return self._for(size).execution_context(size, stream)
 
     def close(self) -> None:
         """Wait for what runs and free the GPU's memory; a second time does nothing."""
@@ -164,15 +164,17 @@ class TensorRTBackend:
         hosted = self._hosted.get(size)
         if hosted is None:
             stream = self._own_stream()
-            lane = self.lane(size, stream)
-            count, nbytes = 2 * self.depth - 1, math.prod(lane.whole) * lane.dtype.itemsize
+            execution_context = self.execution_context(size, stream)
+            count, nbytes = 2 * self.depth - 1, math.prod(execution_context.whole) * execution_context.dtype.itemsize
             try:
                 arena = self.gpu.arena({}, {f"answer{index}": nbytes for index in range(count)})
             except BaseException:
-                lane.close()
+                execution_context.close()
                 raise
-            arrays = (arena.host(f"answer{index}", lane.whole, lane.dtype) for index in range(count))
-            hosted = _Hosted(lane, arena, deque((array, self.gpu.event()) for array in arrays))
+            arrays = (
+                arena.host(f"answer{index}", execution_context.whole, execution_context.dtype) for index in range(count)
+            )
+            hosted = _Hosted(execution_context, arena, deque((array, self.gpu.event()) for array in arrays))
             self._hosted[size] = hosted
             while len(self._hosted) > max(KEPT_SIZES, self.depth):
                 stream.synchronize()  # nothing of it may be running
@@ -181,7 +183,7 @@ class TensorRTBackend:
         return hosted
 
     def _drop(self, hosted: _Hosted) -> None:
-        hosted.lane.close()
+        hosted.execution_context.close()
         for _, event in hosted.answers:
             event.close()
         self.gpu.release(hosted.arena)

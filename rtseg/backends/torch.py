@@ -26,7 +26,7 @@ from rtseg.packages.spec import ModelSpec
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from rtseg.backends._torch_lanes import TorchLanes
+    from rtseg.backends._torch_device import TorchDeviceNetwork
 
 __all__ = ["TorchBackend", "cuda_problem", "devices", "rebuild"]
 
@@ -96,17 +96,17 @@ class TorchBackend:
         self._outputs = Outputs(spec, depth)
         self._network, self._place, self._dtype = network, place, dtype
         self._nhwc = exported and spec.layout == "NHWC"
-        self._lanes: TorchLanes | None = None
+        self._device_network: TorchDeviceNetwork | None = None
 
     @property
-    def lanes(self) -> TorchLanes | None:
+    def device_network(self) -> TorchDeviceNetwork | None:
         """The network on the GPU's own tensors; None on a CPU. Errors: MissingExtra without PyCUDA."""
-        if self._lanes is None and self._place.type == "cuda":
+        if self._device_network is None and self._place.type == "cuda":
             gpu = open_gpu(self.device)
-            from rtseg.backends._torch_lanes import TorchLanes
+            from rtseg.backends._torch_device import TorchDeviceNetwork
 
-            self._lanes = TorchLanes(self._network, self.spec, gpu, self._dtype, nhwc=self._nhwc)
-        return self._lanes
+            self._device_network = TorchDeviceNetwork(self._network, self.spec, gpu, self._dtype, nhwc=self._nhwc)
+        return self._device_network
 
     def __enter__(self) -> Self:
         return self
@@ -136,9 +136,9 @@ class TorchBackend:
         """Let what runs finish and drop the rest; a second time does nothing."""
         if not self._pending.closed:
             self._runner.close(self._pending.close())
-            if self._lanes is not None:
-                self._lanes.gpu.close()
-                self._lanes = None
+            if self._device_network is not None:
+                self._device_network.gpu.close()
+                self._device_network = None
 
 
 class _Forward:

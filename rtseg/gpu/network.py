@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rtseg.gpu.cuda import Device, Stream
 from rtseg.packages.spec import ModelSpec
 
-__all__ = ["Finished", "Lane", "Lanes", "Recorded"]
+__all__ = ["DeviceNetwork", "ExecutionContext", "Finished", "Recorded"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +31,7 @@ class Recorded(Protocol):
     def close(self) -> None: ...
 
 
-class Lane(Protocol):
+class ExecutionContext(Protocol):
     """The network at one input size on one stream, one inference at a time.
 
     `takes` is the spec with the dtype and layout of the tensor that is to be written at `input`, a device address.
@@ -53,10 +53,10 @@ class Lane(Protocol):
         """Give the buffers back; nothing of it may be running."""
 
 
-class Lanes(Protocol):
+class DeviceNetwork(Protocol):
     """Runs a backend's network on tensors that are on its GPU."""
 
     gpu: Device
 
-    def lane(self, size: tuple[int, int], stream: Stream) -> Lane:
+    def execution_context(self, size: tuple[int, int], stream: Stream) -> ExecutionContext:
         """The network for an input of (height, width), warmed up, so that it can be recorded."""

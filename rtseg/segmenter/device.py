@@ -17,11 +17,11 @@ from rtseg.drawing.view import View
 from rtseg.errors import BackendError
 from rtseg.frame import UNLABELLED, Image, Labels
 from rtseg.geometry import Fit, FitMode
-from rtseg.gpu.network import Finished, Lanes
+from rtseg.gpu.network import DeviceNetwork, Finished
 from rtseg.kernels.checks import check_allowed
 from rtseg.kernels.threads import spread
 from rtseg.segmenter.placement import Placement, allowed_classes
-from rtseg.segmenter.recorded import GPU_STAGES, Slot, Track, Wanted, parts
+from rtseg.segmenter.recorded import GPU_STAGES, RecordedFrame, ResultBuffers, Wanted, parts
 from rtseg.timing import STAGES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HELD", "DeviceSegmenter"]
 
-KEPT_TRACKS = 4
+KEPT_RECORDED = 4
 """Sizes and views of frames whose buffers and graphs are kept, for sources that mix them."""
 HELD = 2
 """Results that sinks hold besides those in a queue: the one being written, and the one handed over."""
@@ -41,29 +41,29 @@ class _Queue:
     def __init__(self, backend: Backend) -> None:
         self.spec, self.name, self.device = backend.spec, backend.name, backend.device
         self.precision, self.depth = backend.precision, backend.depth
-        self._pending: InFlight[tuple[Track, Slot]] = InFlight(backend.name, backend.depth)
+        self._pending: InFlight[tuple[RecordedFrame, ResultBuffers]] = InFlight(backend.name, backend.depth)
         self._done: dict[int, Finished] = {}
         self.colormaps: ColorMaps | None = None
 
-    def submit(self, tensor: tuple[Track, Slot]) -> None:
-        """Start the frame that `preprocess` put into a slot."""
+    def submit(self, tensor: tuple[RecordedFrame, ResultBuffers]) -> None:
+        """Start the frame that `preprocess` put into result buffers."""
         self._pending.check_room()
-        track, slot = tensor
+        recorded, results = tensor
         if self.colormaps is not None:
             self.colormaps.refresh()
-        track.start(slot, self.colormaps)
+        recorded.start(results, self.colormaps)
         self._pending.push(tensor)
 
     def collect(self) -> Finished:
         """Wait for the oldest frame and return its results."""
-        track, slot = self._pending.pop()
-        return self._done.pop(id(slot), None) or Finished(*track.finish(slot))
+        recorded, results = self._pending.pop()
+        return self._done.pop(id(results), None) or Finished(*recorded.finish(results))
 
     def drain(self) -> None:
         """Wait for all frames in flight and keep their results for `collect`."""
-        for track, slot in self._pending.waiting():
-            if id(slot) not in self._done:  # else its track is closed already
-                self._done[id(slot)] = Finished(*track.finish(slot))
+        for recorded, results in self._pending.waiting():
+            if id(results) not in self._done:  # else its recorded frame is closed already
+                self._done[id(results)] = Finished(*recorded.finish(results))
 
     def check_room(self) -> None:
         """BackendError when closed, or when as many frames are in flight as there are buffers for."""
@@ -79,8 +79,8 @@ class DeviceSegmenter:
     A frame is copied into pinned memory (`preprocess`), and one CUDA graph does the rest (`submit`): upload,
     preprocess, network, labels and drawing, and download of what `produce` asked for. As many frames are in flight as
     the backend is deep. Buffers and graphs are made for the first frame of a size, and where the view's panels change;
-    those of the last KEPT_TRACKS such cases are kept. Arrays of a result stay its own until nobody holds them. Errors:
-    ModelError, BackendError.
+    those of the last KEPT_RECORDED such cases are kept. Arrays of a result stay its own until nobody holds them.
+    Errors: ModelError, BackendError.
     """
 
     on_gpu = True
@@ -91,7 +91,7 @@ class DeviceSegmenter:
     def __init__(
         self,
         backend: Backend,
-        lanes: Lanes,
+        device_network: DeviceNetwork,
         *,
         size: tuple[int, int] | None = None,
         short_side: int | None = None,
@@ -99,7 +99,7 @@ class DeviceSegmenter:
         ignore: Iterable[str] = (),
         antialias: bool = True,
     ) -> None:
-        self.spec, self._backend, self._lanes = backend.spec, backend, lanes
+        self.spec, self._backend, self._device_network = backend.spec, backend, device_network
         self.backend = _Queue(backend)
         self._placement = Placement(self.spec, size, short_side, mode)
         self._antialias = antialias
@@ -108,7 +108,7 @@ class DeviceSegmenter:
         self._needs: frozenset[str] = frozenset({"labels"})
         self._view: View | None = None
         self._held = HELD
-        self._tracks: OrderedDict[tuple[Fit, Wanted], Track] = OrderedDict()
+        self._recorded: OrderedDict[tuple[Fit, Wanted], RecordedFrame] = OrderedDict()
         self.device_times: dict[str, int] = {}
         """Nanoseconds on the GPU of the frame labelled last, by `rtseg.segmenter.recorded.GPU_STAGES`."""
 
@@ -132,19 +132,21 @@ class DeviceSegmenter:
         self.backend.submit(tensor)
         self.backend.collect()
 
-    def preprocess(self, image: Image, wanted: frozenset[str] | None = None) -> tuple[tuple[Track, Slot], Fit]:
-        """Copy an HWC uint8 BGR image into pinned memory: the slot it is in, and where it lies in the input.
+    def preprocess(
+        self, image: Image, wanted: frozenset[str] | None = None
+    ) -> tuple[tuple[RecordedFrame, ResultBuffers], Fit]:
+        """Copy an HWC uint8 BGR image into pinned memory: the buffers it is in, and where it lies in the input.
 
         Of what `produce` named only what is `wanted` is made of this frame; all of it for None.
         Errors: BackendError when as many frames are in flight as the backend is deep.
         """
         self.backend.check_room()
         place = self.place((image.shape[0], image.shape[1]))
-        track = self._track_for(place, self._needs if wanted is None else self._needs & wanted)
-        slot = track.take()
-        pinned = slot.work.frame
+        recorded = self._recorded_for(place, self._needs if wanted is None else self._needs & wanted)
+        results = recorded.take()
+        pinned = results.buffers.frame
         spread(lambda first, last: np.copyto(pinned[first:last], image[first:last]), len(image))
-        return (track, slot), place
+        return (recorded, results), place
 
     def refine(self, scores: Finished, tensor: object, place: Fit) -> Finished:
         """`scores` as they are: refining needs them on the host."""
@@ -188,14 +190,14 @@ class DeviceSegmenter:
         self._keep(0)
         self._backend.close()
 
-    def _track_for(self, place: Fit, needs: frozenset[str]) -> Track:
+    def _recorded_for(self, place: Fit, needs: frozenset[str]) -> RecordedFrame:
         want = parts(needs, self._view)
-        track = self._tracks.get((place, want))
-        if track is None:
-            self._keep(KEPT_TRACKS - 1)
+        recorded = self._recorded.get((place, want))
+        if recorded is None:
+            self._keep(KEPT_RECORDED - 1)
             depth = self.backend.depth
-            track = self._tracks[place, want] = Track(
-                self._lanes,
+            recorded = self._recorded[place, want] = RecordedFrame(
+                self._device_network,
                 place,
                 want,
                 classes=self._classes,
@@ -203,11 +205,11 @@ class DeviceSegmenter:
                 spare=self._held + depth,
                 antialias=self._antialias,
             )
-        self._tracks.move_to_end((place, want))
-        return track
+        self._recorded.move_to_end((place, want))
+        return recorded
 
     def _keep(self, count: int) -> None:
-        """Give all but the `count` tracks used last back; frames in flight are waited for, and their results kept."""
-        while len(self._tracks) > count:
+        """Give back all recorded frames but the `count` used last; results of those in flight are kept."""
+        while len(self._recorded) > count:
             self.backend.drain()
-            self._tracks.popitem(last=False)[1].close()
+            self._recorded.popitem(last=False)[1].close()

@@ -32,12 +32,12 @@ def open_segmenter(
     Scores that are to be refined, and networks whose answer is channels last, go through the host; that is logged.
     """
     reason = on_host(backend.spec, refine)
-    # Asking for lanes opens the GPU by PyCUDA, which frames on the host do without.
-    if reason is None and (lanes := getattr(backend, "lanes", None)) is not None:
+    # Asking for the network on its device opens the GPU by PyCUDA, which frames on the host do without.
+    if reason is None and (device_network := getattr(backend, "device_network", None)) is not None:
         from rtseg.segmenter.device import DeviceSegmenter
 
         return DeviceSegmenter(
-            backend, lanes, size=size, short_side=short_side, mode=mode, ignore=ignore, antialias=antialias
+            backend, device_network, size=size, short_side=short_side, mode=mode, ignore=ignore, antialias=antialias
         )
     if reason is not None and backend.device.startswith("cuda"):
         log.warning("frames go through the host, only the network runs on %s: %s", backend.device, reason)

@@ -1,4 +1,4 @@
-"""A frame geometry on the GPU: its buffers, its launches, and the whole frame recorded as one CUDA graph per slot."""
+"""A frame geometry on the GPU: its buffers, its launches, and the whole frame recorded as one CUDA graph per result."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rtseg.drawing.colormap import ColorMap, ColorMaps, line_thickness
 from rtseg.drawing.view import View
 from rtseg.geometry import Fit
 from rtseg.gpu.cuda import Arena, Device, Event, Memory, Stream
-from rtseg.gpu.network import Lane, Lanes, Recorded
+from rtseg.gpu.network import DeviceNetwork, ExecutionContext, Recorded
 from rtseg.kernels import launch as plans
 from rtseg.kernels.launch import FUSED_THICKNESS, Drawing, Launch, Picture, Plane
 from rtseg.kernels.typing import I32s
 
-__all__ = ["GPU_STAGES", "Panel", "Slot", "Track", "Wanted", "parts"]
+__all__ = ["GPU_STAGES", "Panel", "RecordedFrame", "ResultBuffers", "Wanted", "parts"]
 
 GPU_STAGES = ("gpu-upload", "gpu-preprocess", "gpu-infer", "gpu-labels", "gpu-download")
 """What the events in a frame's graph separate; together they are the time from its first byte up to its last down."""
@@ -63,35 +63,35 @@ def parts(needs: frozenset[str], view: View | None) -> Wanted:
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
-    """One recorded frame: a lane's buffers, and pinned arrays of its own for what comes down.
+class ResultBuffers:
+    """One recorded frame: an execution context's buffers, and pinned arrays of its own for what comes down.
 
-    The arrays belong to the frame's result until nobody holds them. Of a `shared` slot they are copied, so that it is
+    The arrays belong to the frame's result until nobody holds them. Of `shared` ones they are copied, so that those are
     always free.
     """
 
-    work: Work
+    buffers: FrameBuffers
     outputs: dict[str, NDArray[Any]]
     shared: bool
     graph: Recorded | None = None
 
 
 @dataclass(slots=True, eq=False)
-class Work:
+class FrameBuffers:
     """What one frame in flight needs to itself: a stream, the network, device buffers and a pinned frame."""
 
     stream: Stream
-    lane: Lane
+    execution_context: ExecutionContext
     arena: Arena
     frame: NDArray[np.uint8]
     colormaps: NDArray[np.uint8]
     done: Event
     marks: tuple[Event, ...]
-    slots: list[Slot] = field(default_factory=list)
+    results: list[ResultBuffers] = field(default_factory=list)
     inked: int = 0
 
 
-class Track:
+class RecordedFrame:
     """Frames of one size, one network size and one set of results, `depth` of them in flight at once.
 
     `spare` is for how many results at least may be held by sinks before pinned memory has to be copied for them. All
@@ -100,7 +100,7 @@ class Track:
 
     def __init__(
         self,
-        lanes: Lanes,
+        device_network: DeviceNetwork,
         place: Fit,
         want: Wanted,
         *,
@@ -110,71 +110,71 @@ class Track:
         antialias: bool,
     ) -> None:
         self.place, self.wanted = place, want
-        self._gpu: Device = lanes.gpu
+        self._gpu: Device = device_network.gpu
         self._classes, self._antialias = classes, antialias
         self._turn = 0
         self._tables: dict[str, tuple[plans.Tables, Memory]] = {}
-        self._works: list[Work] = []
+        self._buffers: list[FrameBuffers] = []
         try:
             for _ in range(depth):
-                work = self._make(lanes, 1 + -(-spare // depth))
-                self._works.append(work)
-                self._queue(work.slots[0], lambda: None)  # loads kernels and tables, which a capture must not
-                work.stream.synchronize()
-                for slot in work.slots:
-                    slot.graph = self._record(slot)
-                    slot.graph.launch(work.stream.handle)  # the first launch moves the graph to the GPU
-                work.stream.synchronize()
+                buffers = self._make(device_network, 1 + -(-spare // depth))
+                self._buffers.append(buffers)
+                self._queue(buffers.results[0], lambda: None)  # loads kernels and tables, which a capture must not
+                buffers.stream.synchronize()
+                for results in buffers.results:
+                    results.graph = self._record(results)
+                    results.graph.launch(buffers.stream.handle)  # the first launch moves the graph to the GPU
+                buffers.stream.synchronize()
         except BaseException:
             self.close()
             raise
 
-    def take(self) -> Slot:
-        """The slot for the next frame, whose pinned `work.frame` may be written now."""
-        work = self._works[self._turn]
-        self._turn = (self._turn + 1) % len(self._works)
-        for slot in work.slots:
-            if slot.shared or unheld(slot.outputs):
-                return slot
-        raise AssertionError("the last slot of a lane is shared")
+    def take(self) -> ResultBuffers:
+        """The result buffers for the next frame, whose pinned `buffers.frame` may be written now."""
+        buffers = self._buffers[self._turn]
+        self._turn = (self._turn + 1) % len(self._buffers)
+        for results in buffers.results:
+            if results.shared or unheld(results.outputs):
+                return results
+        raise AssertionError("the last result buffers are shared")
 
-    def start(self, slot: Slot, colormaps: ColorMaps | None) -> None:
-        """Queue the slot's whole frame; the newest colours go up first where they have changed."""
-        work = slot.work
-        if colormaps is not None and work.inked != colormaps.version:
-            work.colormaps[:] = pigments(colormaps)
-            self._gpu.copy_in(work.arena.address["colormaps"], work.colormaps, work.stream)
-            work.inked = colormaps.version
-        assert slot.graph is not None
-        slot.graph.launch(work.stream.handle)
-        work.done.record(work.stream.handle)
+    def start(self, results: ResultBuffers, colormaps: ColorMaps | None) -> None:
+        """Queue the whole frame; the newest colours go up first where they have changed."""
+        buffers = results.buffers
+        if colormaps is not None and buffers.inked != colormaps.version:
+            buffers.colormaps[:] = pigments(colormaps)
+            self._gpu.copy_in(buffers.arena.address["colormaps"], buffers.colormaps, buffers.stream)
+            buffers.inked = colormaps.version
+        assert results.graph is not None
+        results.graph.launch(buffers.stream.handle)
+        buffers.done.record(buffers.stream.handle)
 
-    def finish(self, slot: Slot) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
-        """Wait for a slot's frame: its results by name, and nanoseconds on the GPU by GPU_STAGES."""
-        work = slot.work
-        work.done.wait()
-        outputs = {name: array.copy() for name, array in slot.outputs.items()} if slot.shared else slot.outputs
-        spans = zip(GPU_STAGES, work.marks[:-1], work.marks[1:], strict=True)
+    def finish(self, results: ResultBuffers) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
+        """Wait for a frame: its results by name, and nanoseconds on the GPU by GPU_STAGES."""
+        buffers = results.buffers
+        buffers.done.wait()
+        outputs = {name: array.copy() for name, array in results.outputs.items()} if results.shared else results.outputs
+        spans = zip(GPU_STAGES, buffers.marks[:-1], buffers.marks[1:], strict=True)
         return outputs, {name: end.since(begin) for name, begin, end in spans}
 
     def close(self) -> None:
         """Wait for what runs and give everything back; results that are held stay as they are."""
-        for work in self._works:
-            work.stream.synchronize()
-            for slot in work.slots:
-                if slot.graph is not None:
-                    slot.graph.close()
-            for event in (work.done, *work.marks):
+        for buffers in self._buffers:
+            buffers.stream.synchronize()
+            for results in buffers.results:
+                if results.graph is not None:
+                    results.graph.close()
+            for event in (buffers.done, *buffers.marks):
                 event.close()
-            work.lane.close()
-            self._gpu.release(work.arena)
-            work.slots.clear()  # they refer to the work, whose stream would wait for the garbage collector
-        self._works.clear()
+            buffers.execution_context.close()
+            self._gpu.release(buffers.arena)
+            buffers.results.clear()  # they refer to the buffers, whose stream would wait for the garbage collector
+        self._buffers.clear()
         for _, memory in self._tables.values():
             memory.free()
         self._tables.clear()
 
-    def _make(self, lanes: Lanes, count: int) -> Work:
+    def _make(self, device_network: DeviceNetwork, count: int) -> FrameBuffers:
         (height, width), want = self.place.frame, self.wanted
         pixels, stream = height * width, self._gpu.stream()
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -193,61 +193,63 @@ class Track:
         down = [name for name, is_asked in asked.items() if is_asked]
         pinned = {f"{name}{index}": sizes[name] for index in range(count) for name in down}
         up = {"frame": 3 * pixels, "colormaps": INK * len(COLORMAPS)}
-        lane = lanes.lane(self.place.network, stream)
+        execution_context = device_network.execution_context(self.place.network, stream)
         try:
             arena = self._gpu.arena(up | sizes, up | pinned)
         except BaseException:
-            lane.close()
+            execution_context.close()
             raise
         frame, colormaps = arena.host("frame", (height, width, 3)), arena.host("colormaps", (INK * len(COLORMAPS),))
         marks = tuple(self._gpu.event(timed=True) for _ in range(len(GPU_STAGES) + 1))
-        work = Work(stream, lane, arena, frame, colormaps, self._gpu.event(), marks)
+        buffers = FrameBuffers(stream, execution_context, arena, frame, colormaps, self._gpu.event(), marks)
         for index in range(count):
             outputs = {name: arena.host(f"{name}{index}", *shapes[name]) for name in down}
-            work.slots.append(Slot(work, outputs, shared=index == count - 1))
-        return work
+            buffers.results.append(ResultBuffers(buffers, outputs, shared=index == count - 1))
+        return buffers
 
-    def _record(self, slot: Slot) -> Recorded:
+    def _record(self, results: ResultBuffers) -> Recorded:
         """The graph of a frame; its events are recorded by each launch."""
-        marks = iter(slot.work.marks)
-        with slot.work.lane.capture() as graph:
-            self._queue(slot, lambda: next(marks).record(slot.work.stream.handle, external=True))
+        marks = iter(results.buffers.marks)
+        with results.buffers.execution_context.capture() as graph:
+            self._queue(results, lambda: next(marks).record(results.buffers.stream.handle, external=True))
         return graph
 
-    def _queue(self, slot: Slot, mark: Callable[[], object]) -> None:
+    def _queue(self, results: ResultBuffers, mark: Callable[[], object]) -> None:
         """Upload, preprocess, network, labels and drawing, download, with a mark around each."""
-        work, gpu = slot.work, self._gpu
-        stream, address = work.stream, work.arena.address
+        buffers, gpu = results.buffers, self._gpu
+        stream, address = buffers.stream, buffers.arena.address
         mark()
-        gpu.copy_in(address["frame"], work.frame, stream)
+        gpu.copy_in(address["frame"], buffers.frame, stream)
         mark()
-        gpu.launch(self._preprocess(work), stream)
+        gpu.launch(self._preprocess(buffers), stream)
         mark()
-        output = work.lane.enqueue()
+        output = buffers.execution_context.enqueue()
         mark()
-        for launch in self._after(work, output):
+        for launch in self._after(buffers, output):
             gpu.launch(launch, stream)
         mark()
-        for name, array in slot.outputs.items():
+        for name, array in results.outputs.items():
             gpu.copy_out(array, address[name], stream)
         mark()
 
     def _table(self, name: str, make: Callable[[], plans.Tables]) -> tuple[plans.Tables, int]:
-        """A geometry's tables and where they are on the device; made once for all lanes."""
+        """A geometry's tables and where they are on the device; made once for all frames in flight."""
         if name not in self._tables:
             made = make()
             self._tables[name] = made, self._gpu.upload(made.data)
         kept, memory = self._tables[name]
         return kept, memory.address
 
-    def _preprocess(self, work: Work) -> Launch:
+    def _preprocess(self, buffers: FrameBuffers) -> Launch:
         made, table = self._table("preprocess", lambda: plans.preprocess_tables(self.place, self._antialias))
-        picture = Picture("bgr8", Plane(work.arena.address["frame"], 3 * self.place.frame[1]))
-        return plans.preprocess(work.lane.takes, self.place, picture, made, table, work.lane.input)
+        picture = Picture("bgr8", Plane(buffers.arena.address["frame"], 3 * self.place.frame[1]))
+        return plans.preprocess(
+            buffers.execution_context.takes, self.place, picture, made, table, buffers.execution_context.input
+        )
 
-    def _after(self, work: Work, output: int) -> list[Launch]:
+    def _after(self, buffers: FrameBuffers, output: int) -> list[Launch]:
         """The launches behind the network: labels with the first drawing, then what else is wanted."""
-        want, size, address = self.wanted, self.place.frame, work.arena.address
+        want, size, address = self.wanted, self.place.frame, buffers.arena.address
         labels = Plane(address["labels"], size[1])
         drawings = [each for index, panel in enumerate(want.panels) for each in self._drawings(address, index, panel)]
         fused = drawings[0] if drawings and drawings[0].thickness <= FUSED_THICKNESS else None
@@ -255,7 +257,7 @@ class Track:
         keep = labels if want.labels or want.areas or others else None
         if keep is None and fused is None and not want.confidence:
             return []
-        launches = [self._labels(work, output, keep, fused)]
+        launches = [self._labels(buffers, output, keep, fused)]
         launches += [plans.paint(labels, size, each) for each in others]
         if want.areas:
             launches += plans.areas(labels, size, address["areas"])
@@ -273,20 +275,22 @@ class Track:
         # Each pixel is read and written by the same thread, so that a picture may be drawn over in its place.
         return [*drawn, Drawing(target, target, 0, colormaps["core"], core)] if panel.contours else drawn
 
-    def _labels(self, work: Work, output: int, labels: Plane | None, drawing: Drawing | None) -> Launch:
-        lane, spec = work.lane, work.lane.takes
+    def _labels(self, buffers: FrameBuffers, output: int, labels: Plane | None, drawing: Drawing | None) -> Launch:
+        execution_context, spec = buffers.execution_context, buffers.execution_context.takes
         if spec.output_kind == "labels":
-            grid = (lane.shape[0], lane.shape[1])
+            grid = (execution_context.shape[0], execution_context.shape[1])
             made, table = self._table("nearest", lambda: plans.nearest_tables(self.place, grid))
-            source = Plane(output, grid[1] * lane.dtype.itemsize)
-            return plans.nearest(source, self.place, made, table, dtype=lane.dtype, labels=labels, drawing=drawing)
-        shape = (lane.shape[0], lane.shape[1], lane.shape[2])
+            source = Plane(output, grid[1] * execution_context.dtype.itemsize)
+            return plans.nearest(
+                source, self.place, made, table, dtype=execution_context.dtype, labels=labels, drawing=drawing
+            )
+        shape = (execution_context.shape[0], execution_context.shape[1], execution_context.shape[2])
         made, table = self._table("labels", lambda: plans.label_tables(self.place, shape[1:]))
-        confidence = Plane(work.arena.address["confidence"], self.place.frame[1]) if self.wanted.confidence else None
+        confidence = Plane(buffers.arena.address["confidence"], self.place.frame[1]) if self.wanted.confidence else None
         return plans.labels(
             output,
             shape,
-            lane.dtype,
+            execution_context.dtype,
             self.place,
             made,
             table,

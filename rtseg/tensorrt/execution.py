@@ -18,7 +18,7 @@ from rtseg.tensorrt.profiles import Profile, covering, spelt
 if TYPE_CHECKING:
     from rtseg.gpu.cuda import Device, Graph, Memory, Stream
 
-__all__ = ["Execution", "PlanLane"]
+__all__ = ["Execution", "PlanExecutionContext"]
 
 
 class Execution:
@@ -44,7 +44,7 @@ class Execution:
         """Whether a profile serves the network size (height, width)."""
         return covering(self._profiles, size) is not None
 
-    def lane(self, size: tuple[int, int], stream: Stream) -> PlanLane:
+    def execution_context(self, size: tuple[int, int], stream: Stream) -> PlanExecutionContext:
         """The engine at an input of (height, width), run once, so that nothing is left to set up."""
         index = covering(self._profiles, size)
         if index is None:
@@ -55,7 +55,7 @@ class Execution:
         context = self._context(index, stream)
         shapes = self._shapes(context, size)
         memories: dict[str, Memory] = {}
-        lane = PlanLane(self._gpu, self._spec, context, memories, stream)
+        execution_context = PlanExecutionContext(self._gpu, self._spec, context, memories, stream)
         try:
             for name, shape in shapes.items():
                 memories[name] = self._gpu.empty(max(1, math.prod(shape) * self._types[name].itemsize))
@@ -63,11 +63,11 @@ class Execution:
                     raise BackendError(
                         f"{FLAVOUR} does not accept the buffers of {self._spec.name}: build its plan again"
                     )
-            lane.ready(shapes[self._spec.output_name], self._types[self._spec.output_name])
+            execution_context.ready(shapes[self._spec.output_name], self._types[self._spec.output_name])
         except BaseException:
-            lane.close()
+            execution_context.close()
             raise
-        return lane
+        return execution_context
 
     def _context(self, index: int, stream: Stream) -> trt.IExecutionContext:
         context = self._engine.create_execution_context()
@@ -92,8 +92,8 @@ class Execution:
         return {**shapes, **found}
 
 
-class PlanLane:
-    """An execution context with its buffers: `rtseg.gpu.network.Lane`. `whole` is the output's shape as it is."""
+class PlanExecutionContext:
+    """TensorRT's execution context with its buffers. `whole` is the output's shape as it is."""
 
     def __init__(
         self,

@@ -201,7 +201,7 @@ def test_frames_stay_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     frames = np.random.default_rng(0).integers(0, 256, (5, 48, 70, 3), np.uint8)
     with (
         tensorrt.TensorRTBackend(path, spec, precision="fp32", depth=2) as backend,
-        DeviceSegmenter(backend, backend.lanes, size=SIZE) as segmenter,
+        DeviceSegmenter(backend, backend.device_network, size=SIZE) as segmenter,
     ):
         found = [segmenter(frame) for frame in frames]
     host = HostSegmenter(NullBackend(None, spec, answer=lambda tensor: reference(tensor).astype(np.float32)), size=SIZE)
@@ -212,7 +212,7 @@ def test_frames_stay_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.gpu
 def test_contexts_end_with_their_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Any) -> None:
     """A context frees memory on the GPU, so it may neither wait for the garbage collector nor outlive the device."""
-    from rtseg.segmenter.device import KEPT_TRACKS, DeviceSegmenter  # which imports PyCUDA
+    from rtseg.segmenter.device import KEPT_RECORDED, DeviceSegmenter  # which imports PyCUDA
 
     path, spec = small(tmp_path)
     loaded, left = install(monkeypatch), []
@@ -221,15 +221,15 @@ def test_contexts_end_with_their_lanes(tmp_path: Path, monkeypatch: pytest.Monke
         backend = tensorrt.TensorRTBackend(path, spec, precision="fp32", depth=2)
         close = backend.gpu.close
         monkeypatch.setattr(backend.gpu, "close", lambda: (left.append(len(loaded[0].contexts)), close()))
-        with backend, DeviceSegmenter(backend, backend.lanes, size=SIZE) as segmenter:
+        with backend, DeviceSegmenter(backend, backend.device_network, size=SIZE) as segmenter:
             backend.prepare(SIZE)
             streams = []
             for count, height in enumerate(range(48, 60, 2), start=1):
                 segmenter(np.zeros((height, 70, 3), np.uint8))
                 # The host's, and one for each frame in flight of the sizes that are kept.
-                assert len(loaded[0].contexts) == 1 + 2 * min(count, KEPT_TRACKS)
+                assert len(loaded[0].contexts) == 1 + 2 * min(count, KEPT_RECORDED)
                 streams.append(emulator.counters()["streams"])
-            assert len(set(streams[KEPT_TRACKS - 1 :])) == 1
+            assert len(set(streams[KEPT_RECORDED - 1 :])) == 1
     finally:
         gc.enable()
     assert left == [0]

@@ -15,7 +15,7 @@ from rtseg.config import RunConfig  # noqa: E402
 from rtseg.pipeline import opening as runner  # noqa: E402
 from rtseg.segmenter.recorded import GPU_STAGES  # noqa: E402
 from rtseg.timing import STAGES  # noqa: E402
-from tests.segmenter.lanes import BlockBackend  # noqa: E402
+from tests.segmenter.block_network import BlockBackend  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 

@@ -20,11 +20,11 @@ from rtseg.drawing.palette import resolve_palette  # noqa: E402
 from rtseg.drawing.render import Hud, Renderer  # noqa: E402
 from rtseg.drawing.view import View  # noqa: E402
 from rtseg.errors import BackendError, ModelError  # noqa: E402
-from rtseg.segmenter.device import HELD, KEPT_TRACKS, DeviceSegmenter  # noqa: E402
+from rtseg.segmenter.device import HELD, KEPT_RECORDED, DeviceSegmenter  # noqa: E402
 from rtseg.segmenter.host import HostSegmenter  # noqa: E402
 from rtseg.segmenter.recorded import GPU_STAGES  # noqa: E402
-from tests.segmenter import lanes  # noqa: E402
-from tests.segmenter.lanes import CLASSES, SPEC, BlockBackend, BlockLane  # noqa: E402
+from tests.segmenter import block_network  # noqa: E402
+from tests.segmenter.block_network import CLASSES, SPEC, BlockBackend, BlockExecutionContext  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 ALL = frozenset({"overlay", "labels", "confidence", "areas"})
@@ -205,7 +205,7 @@ def test_a_steady_run_allocates_nothing(emulator: Any) -> None:
     for name in ("allocations", "device_bytes", "pinned", "graph_execs", "streams", "events"):
         assert after[name] == before[name], name
     assert after["graph_launches"] - before["graph_launches"] == 20
-    warm_ups = 2 + 2 * 3  # each lane before it is recorded, and each of its slots' graphs
+    warm_ups = 2 + 2 * 3  # each execution_context before it is recorded, and each of its slots' graphs
     assert emulator.counters()["launches"]["label_tiles_f32"] == warm_ups + 22
 
 
@@ -256,7 +256,7 @@ def test_sizes_that_take_turns_are_recorded_once(emulator: Any) -> None:
             both.start(image)
             both.check(image, both.finish(image))
         slots = 1 + 3  # one to copy from, two for what sinks hold, one in flight
-        assert emulator.counters()["graph_execs"] == KEPT_TRACKS * slots
+        assert emulator.counters()["graph_execs"] == KEPT_RECORDED * slots
 
 
 def test_everything_is_given_back(emulator: Any) -> None:
@@ -297,12 +297,12 @@ def test_label_maps_of_a_network(dtype: Any, monkeypatch: pytest.MonkeyPatch) ->
     given = np.random.default_rng(2).integers(0, len(CLASSES), (8, 16)).astype(dtype)
     spec = replace(SPEC, output_kind="labels", size=(64, 128))
 
-    class LabelLane(BlockLane):
+    class LabelContext(BlockExecutionContext):
         def enqueue(self) -> int:
             self.shape, self.dtype = given.shape, given.dtype
             return answer.address
 
-    monkeypatch.setattr(lanes, "BlockLane", LabelLane)
+    monkeypatch.setattr(block_network, "BlockExecutionContext", LabelContext)
     image, view = images(1)[0], View(("overlay", "contour"))
     with BlockBackend(spec=spec) as backend, DeviceSegmenter(backend, backend) as segmenter:
         answer = backend.gpu.upload(given)

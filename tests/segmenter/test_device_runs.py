@@ -22,7 +22,7 @@ from rtseg.segmenter.host import HostSegmenter  # noqa: E402
 from rtseg.segmenter.opening import on_host  # noqa: E402
 from rtseg.segmenter.recorded import GPU_STAGES  # noqa: E402
 from rtseg.timing import STAGES  # noqa: E402
-from tests.segmenter.lanes import SPEC, BlockBackend  # noqa: E402
+from tests.segmenter.block_network import SPEC, BlockBackend  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 
@@ -86,10 +86,10 @@ def test_refined_scores_go_through_the_host(
 
 def test_frames_on_the_host_open_no_gpu(caplog: pytest.LogCaptureFixture) -> None:
     class Elsewhere(NullBackend):
-        """A network on a GPU whose lanes nobody may ask for, as where PyCUDA is not installed."""
+        """A network whose `device_network` nobody may ask for, as where PyCUDA is not installed."""
 
         @property
-        def lanes(self) -> None:
+        def device_network(self) -> None:
             raise AssertionError("nothing needs them")
 
     backend = Elsewhere(None, replace(SPEC, output_layout="NHWC"))

@@ -28,13 +28,13 @@ def compare(segmenter: DeviceSegmenter, gpu: Device, images: Sequence[NDArray[np
     equal = same = total = 0
     worst = 1.0
     for image in images:
-        (track, slot), place = segmenter.preprocess(image)
-        segmenter.backend.submit((track, slot))
+        (track, results), place = segmenter.preprocess(image)
+        segmenter.backend.submit((track, results))
         labels, _ = segmenter.labels(segmenter.backend.collect(), place)
         assert labels is not None
-        lane, stream = slot.work.lane, slot.work.stream
-        logits = np.empty(lane.shape, lane.dtype)
-        gpu.copy_out(logits, lane.enqueue(), stream)
+        context, stream = results.buffers.execution_context, results.buffers.stream
+        logits = np.empty(context.shape, context.dtype)
+        gpu.copy_out(logits, context.enqueue(), stream)
         stream.synchronize()
         expected = cpu.labels(logits, place.frame, fit=place)
         alone = kernels.labels(logits, place.frame, fit=place)

@@ -119,7 +119,7 @@ def whole_frames() -> Iterator[Case]:
     """Frames through the graphs of rtseg.device, with the small network of tests/device."""
     from gpu_checks import agreement, loop, pictures
     from gpu_checks.networks import segmenter_of
-    from tests.segmenter.lanes import BlockBackend
+    from tests.segmenter.block_network import BlockBackend
 
     images = pictures.drive((72, 130), 3)
     needs = frozenset({"overlay", "labels", "confidence", "areas"})

@@ -121,8 +121,8 @@ def compared(options: Options, images: list[NDArray[np.uint8]], size: tuple[int,
 
 def device_of(segmenter: DeviceSegmenter) -> Device:
     """The GPU that a segmenter's frames are on."""
-    lanes: Any = segmenter._lanes
-    gpu: Device = lanes.gpu
+    device_network: Any = segmenter._device_network
+    gpu: Device = device_network.gpu
     return gpu
 
 
@@ -148,14 +148,14 @@ def counted(gpu: Device) -> Iterator[dict[str, int]]:
 
 
 def per_queue(segmenter: DeviceSegmenter, copies: dict[str, int]) -> dict[str, float]:
-    """The copies of one frame: of all that were recorded for the track's slots, and once for each lane unrecorded.
+    """The copies of one frame: of all that were recorded, and once for each set of frame buffers unrecorded.
 
     The colours, which go up when they change, are not of the frame: they went up once with the first one.
     """
-    (track,) = segmenter._tracks.values()
-    queued = sum(1 + len(work.slots) for work in track._works)
-    colormaps = sum(work.colormaps.nbytes for work in track._works if work.inked)
-    up = copies["up"] - sum(1 for work in track._works if work.inked)
+    (recorded,) = segmenter._recorded.values()
+    queued = sum(1 + len(buffers.results) for buffers in recorded._buffers)
+    colormaps = sum(buffers.colormaps.nbytes for buffers in recorded._buffers if buffers.inked)
+    up = copies["up"] - sum(1 for buffers in recorded._buffers if buffers.inked)
     return {
         "up": up / queued,
         "down": copies["down"] / queued,

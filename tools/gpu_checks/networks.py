@@ -18,7 +18,7 @@ def opened(
 ) -> DeviceSegmenter:
     """The model in fp16 on frames that stay on the GPU; `size` None is the model's own for the frame."""
     if options.network == "blocks":
-        from tests.segmenter.lanes import BlockBackend
+        from tests.segmenter.block_network import BlockBackend
 
         backend: Any = BlockBackend(depth, type_in="float16", type_out="float16")
     else:
@@ -29,10 +29,10 @@ def opened(
 def segmenter_of(backend: Any, *, size: tuple[int, int] | None, mode: FitMode = "letterbox") -> DeviceSegmenter:
     """Frames on the GPU of a backend, which is closed with it. Errors: BackendError for one on the host."""
     try:
-        lanes = getattr(backend, "lanes", None)
-        if lanes is None:
+        device_network = getattr(backend, "device_network", None)
+        if device_network is None:
             raise BackendError(f"{backend.name} on {backend.device} takes the host's tensors only")
-        return DeviceSegmenter(backend, lanes, size=size, mode=mode)
+        return DeviceSegmenter(backend, device_network, size=size, mode=mode)
     except BaseException:
         backend.close()
         raise
@@ -59,7 +59,7 @@ def _blocks() -> Any:
     import torch
 
     from tests.gpu import network
-    from tests.segmenter.lanes import CLASSES
+    from tests.segmenter.block_network import CLASSES
 
     weights, bias = network.random_weights(len(CLASSES))
     linear: Any = torch.nn.Conv2d(3, len(CLASSES), 1)

@@ -1,4 +1,4 @@
-"""torch on tensors that are on the GPU: what the lane takes and gives, on the CPU with the calls of CUDA left out."""
+"""torch on tensors that are on the GPU: what its execution context takes and gives, on the CPU without CUDA calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests import gpu
 gpu.skip_without()
 torch = pytest.importorskip("torch")
 
-from rtseg.backends import _torch_lanes as lanes  # noqa: E402
+from rtseg.backends import _torch_device as device_network  # noqa: E402
 from rtseg.packages.spec import ModelSpec  # noqa: E402
 
 pytestmark = pytest.mark.gpu
@@ -63,14 +63,14 @@ def test_lane(
     kind: Any = "labels" if labels else "logits"
     spec = ModelSpec(name="net", classes=("a", "b"), size=SIZE, dtype=dtype, output_kind=kind)
     device: Any = SimpleNamespace(name="cpu")
-    made = lanes.TorchLanes(Net(nhwc, labels), spec, device, getattr(torch, precision), nhwc=nhwc)
-    lane = made.lane(SIZE, SimpleNamespace(handle=1))  # type: ignore[arg-type]
-    assert (lane.takes.dtype, lane.takes.layout) == (taken, "NHWC")
+    made = device_network.TorchDeviceNetwork(Net(nhwc, labels), spec, device, getattr(torch, precision), nhwc=nhwc)
+    execution_context = made.execution_context(SIZE, SimpleNamespace(handle=1))  # type: ignore[arg-type]
+    assert (execution_context.takes.dtype, execution_context.takes.layout) == (taken, "NHWC")
     picture = np.random.default_rng(1).integers(0, 100, (*SIZE, 3)).astype(taken)
-    ctypes.memmove(lane.input, picture.ctypes.data, picture.nbytes)
+    ctypes.memmove(execution_context.input, picture.ctypes.data, picture.nbytes)
     planes = np.ascontiguousarray(np.moveaxis(picture, 2, 0))
-    expected = planes.argmax(0) if labels else (planes[:2] + planes[1:]).astype(lane.dtype)
-    assert lane.dtype == ("int64" if labels else "float16" if precision == "float16" else "float32")
-    assert lane.shape == expected.shape
-    np.testing.assert_array_equal(at(lane.enqueue(), expected), expected)
-    lane.close()
+    expected = planes.argmax(0) if labels else (planes[:2] + planes[1:]).astype(execution_context.dtype)
+    assert execution_context.dtype == ("int64" if labels else "float16" if precision == "float16" else "float32")
+    assert execution_context.shape == expected.shape
+    np.testing.assert_array_equal(at(execution_context.enqueue(), expected), expected)
+    execution_context.close()

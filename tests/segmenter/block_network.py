@@ -26,7 +26,7 @@ SPEC = ModelSpec(
 )
 
 
-class BlockLane:
+class BlockExecutionContext:
     """`network.cu` at one size on one stream."""
 
     def __init__(self, owner: BlockBackend, size: tuple[int, int], stream: Stream) -> None:
@@ -72,11 +72,11 @@ class BlockBackend:
         self.weights, self.bias = network.random_weights(len(CLASSES))
         self._module = self.gpu.module(network.compiled(self.gpu.capability))
         self.function: Any = self._module.get_function(network.KERNEL)
-        self.lanes = self
-        self.made: list[BlockLane] = []
+        self.device_network = self
+        self.made: list[BlockExecutionContext] = []
 
-    def lane(self, size: tuple[int, int], stream: Stream) -> BlockLane:
-        self.made.append(BlockLane(self, size, stream))
+    def execution_context(self, size: tuple[int, int], stream: Stream) -> BlockExecutionContext:
+        self.made.append(BlockExecutionContext(self, size, stream))
         return self.made[-1]
 
     def answer(self, tensor: NDArray[Any]) -> NDArray[Any]:

@@ -17,11 +17,11 @@ from rtseg.gpu.graph import uncollected
 from rtseg.packages.shapes import answer_shape, input_shape
 from rtseg.packages.spec import ModelSpec
 
-__all__ = ["TorchLanes"]
+__all__ = ["TorchDeviceNetwork"]
 
 
-class TorchLanes:
-    """`rtseg.gpu.network.Lanes` for a network that is on `gpu` in `dtype`, in eval mode and channels last.
+class TorchDeviceNetwork:
+    """`rtseg.gpu.network.DeviceNetwork` for a network that is on `gpu` in `dtype`, in eval mode and channels last.
 
     `nhwc` says that it takes tensors 1xHxWx3, as a torch export may; else it takes 1x3xHxW.
     """
@@ -29,14 +29,14 @@ class TorchLanes:
     def __init__(self, network: nn.Module, spec: ModelSpec, gpu: Device, dtype: torch.dtype, *, nhwc: bool) -> None:
         self.gpu, self._network, self._spec, self._dtype, self._nhwc = gpu, network, spec, dtype, nhwc
 
-    def lane(self, size: tuple[int, int], stream: Stream) -> TorchLane:
+    def execution_context(self, size: tuple[int, int], stream: Stream) -> TorchExecutionContext:
         """The network for an input of (height, width)."""
         input_shape(self._spec, size)
-        return TorchLane(self._network, self._spec, self.gpu, self._dtype, size, stream, nhwc=self._nhwc)
+        return TorchExecutionContext(self._network, self._spec, self.gpu, self._dtype, size, stream, nhwc=self._nhwc)
 
 
-class TorchLane:
-    """`rtseg.gpu.network.Lane`: preprocess writes the tensor as channels-last memory is, and in its precision."""
+class TorchExecutionContext:
+    """An `ExecutionContext`: preprocess writes the tensor as channels-last memory is, and in its precision."""
 
     def __init__(
         self,
