@@ -146,6 +146,10 @@ def from_mapping(content: dict[str, Any], kind: type[T], origin: str) -> T:
     for key in content:
         if key not in fields:
             raise ConfigError(f"{origin}: unknown key '{key}': {nearest(str(key), fields)}")
+    for key, value in content.items():
+        choices = _choices(kind, key)
+        if choices and isinstance(value, str) and value not in choices:
+            raise ConfigError(f"{origin}: {key} is '{value}': {nearest(value, choices)}")
     # One string where a list is meant is what people write; anything else must have the right type.
     plain = {
         key: [value] if isinstance(value, str) and _is_list(fields[key].type) else value
@@ -155,6 +159,12 @@ def from_mapping(content: dict[str, Any], kind: type[T], origin: str) -> T:
         return msgspec.convert(plain, kind)
     except (msgspec.ValidationError, ConfigError) as exc:
         raise ConfigError(f"{origin}: {exc}") from exc
+
+
+def _choices(kind: Any, key: str) -> tuple[str, ...]:
+    """The words that a field of type Literal takes; none for any other."""
+    annotation = typing.get_type_hints(kind).get(key)
+    return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
 
 
 def _is_list(annotation: Any) -> bool:

@@ -51,6 +51,7 @@ def test_flags_win_over_the_file_and_option_tables_are_merged(tmp_path: Path) ->
         ("input: a\nalpha: dark\n", r"pipeline.yaml: Expected `float`, got `str` - at `\$.alpha`"),
         ("input: a\nalpha: 1.5\n", r"alpha is 1.5, expected 0 to 1"),
         ("input: a\nvisualize: [overlay, maks]\n", r"unknown view 'maks': did you mean 'mask'\?"),
+        ("input: a\nfit: strech\n", r"pipeline.yaml: fit is 'strech': did you mean 'stretch'\?"),
         ("input: a\nsize: 360\n", r"Expected `str \| null`, got `int`"),
         ("input: a\nsize: 360x\n", r"size '360x' is not HEIGHTxWIDTH"),
         ("input: a\ndepth: 0\n", r"depth is 0, expected 1 or more"),
