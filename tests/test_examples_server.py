@@ -21,6 +21,8 @@ from rtseg.sources.synthetic import SyntheticSource
 from tests.ros.processes import Process
 from tests.tool_modules import tool_modules
 
+pytestmark = pytest.mark.servers
+
 SCENE = SyntheticSource("drive", size=(90, 160)).scene
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NETWORK = (384, 512)

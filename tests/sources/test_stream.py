@@ -25,6 +25,8 @@ from rtseg.sources.stream import StreamSource
 from tests.media import number_of, numbered, write_clip
 from tests.sources.rtsp_server import RATE, RtspServer
 
+pytestmark = pytest.mark.servers
+
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
