@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from rtseg.drawing.view import VIEWS
+from rtseg.drawing.view import checked_alpha, checked_views
 from rtseg.errors import ConfigError, nearest
 from rtseg.geometry import FitMode, parse_size
 from rtseg.kernels.crf_settings import parse_refine
@@ -92,11 +92,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             if isinstance(value, (str, list)):
                 msgspec.structs.force_setattr(self, name, (value,) if isinstance(value, str) else tuple(value))
         parse_refine(self.refine)
-        if not 0 <= self.alpha <= 1:
-            raise ConfigError(f"alpha is {self.alpha}, expected 0 to 1")
-        for view in self.visualize:
-            if view not in VIEWS:
-                raise ConfigError(f"unknown view '{view}': {nearest(view, VIEWS)}")
+        checked_alpha(self.alpha)
+        checked_views(self.visualize)
         for name in ("threads", "depth", "short_side", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -147,7 +144,7 @@ def from_mapping(content: dict[str, Any], kind: type[T], origin: str) -> T:
         if key not in fields:
             raise ConfigError(f"{origin}: unknown key '{key}': {nearest(str(key), fields)}")
     for key, value in content.items():
-        choices = _choices(kind, key)
+        choices = _choices(fields[key].type)
         if choices and isinstance(value, str) and value not in choices:
             raise ConfigError(f"{origin}: {key} is '{value}': {nearest(value, choices)}")
     # One string where a list is meant is what people write; anything else must have the right type.
@@ -161,9 +158,8 @@ def from_mapping(content: dict[str, Any], kind: type[T], origin: str) -> T:
         raise ConfigError(f"{origin}: {exc}") from exc
 
 
-def _choices(kind: Any, key: str) -> tuple[str, ...]:
+def _choices(annotation: Any) -> tuple[str, ...]:
     """The words that a field of type Literal takes; none for any other."""
-    annotation = typing.get_type_hints(kind).get(key)
     return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
 
 

@@ -87,7 +87,7 @@ class Segmenter:
         mode, ignore = checked_mode(mode), (ignore,) if isinstance(ignore, str) else tuple(ignore)
         self._lock = threading.Lock()
         self._palette = palette
-        self._painters: dict[tuple[Any, ...], Any] = {}
+        self._drawn: tuple[Any, Any] = (None, None)  # the settings of the last overlay, and its painter
         self._made: tuple[frozenset[str], View | None] = (LABELS, None)
         self._index = 0
         with ExitStack() as stack:
@@ -238,13 +238,12 @@ class Segmenter:
             self._lock.release()
 
     def _painter(self, alpha: float, visualize: tuple[str, ...], legend: bool) -> Any:
-        key = (alpha, visualize, legend)
-        if key not in self._painters:
-            self._painters.clear()  # the buffers of one are enough
+        settings = (alpha, visualize, legend)
+        if self._drawn[0] != settings:
             view = View(visualize, alpha, legend=legend, palette=self._palette)
             renderer = Renderer(self.spec, resolve_palette(self._palette, self.spec), view)
-            self._painters[key] = painter_of(renderer, on_gpu=self._stages.on_gpu)
-        return self._painters[key]
+            self._drawn = (settings, painter_of(renderer, on_gpu=self._stages.on_gpu))
+        return self._drawn[1]
 
     def _produce(self, wanted: frozenset[str], painter: Any) -> None:
         """Make the GPU's graphs anew where something is wanted that they do not make, or drawn in another way."""
@@ -286,9 +285,9 @@ class SegmenterPool:
         with ExitStack() as stack:
             for _ in range(count):
                 self._free.append(stack.enter_context(Segmenter(model, **options)))
-            self._all = tuple(self._free)
-            self.spec = self._free[0].spec
-            self._stack = stack.pop_all()
+            stack.pop_all()  # from here on `close` and `take` close them
+        self._all = tuple(self._free)
+        self.spec = self._all[0].spec
 
     def warm_up(self, frame_size: tuple[int, int]) -> None:
         """Ready every one for images of (height, width), as `Segmenter.warm_up` does; before they are used.
@@ -315,9 +314,7 @@ class SegmenterPool:
         try:
             yield segment
         finally:
-            with self._changed:
-                self._free.append(segment)
-                self._changed.notify()
+            self._give_back(segment)
 
     def __call__(self, image: Image) -> Labels:
         """The labels of one HWC uint8 BGR image, by the next segmenter that is free."""
@@ -325,11 +322,21 @@ class SegmenterPool:
             return segment(image)
 
     def close(self) -> None:
-        """Let nobody take one any more, and close all of them once those at work are given back."""
+        """Let nobody take one any more, and close all of them: those at work when they are given back."""
         with self._changed:
             self._closed = True
+            free, self._free = self._free, []
             self._changed.notify_all()
-        self._stack.close()
+        for segment in free:
+            segment.close()
+
+    def _give_back(self, segment: Segmenter) -> None:
+        with self._changed:
+            if not self._closed:
+                self._free.append(segment)
+                self._changed.notify()
+                return
+        segment.close()
 
     def __enter__(self) -> Self:
         return self

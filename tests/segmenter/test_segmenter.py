@@ -172,6 +172,16 @@ def test_ways_of_drawing_that_do_not_exist_are_said(segment: rtseg.Segmenter) ->
         rtseg.draw(IMAGE, segment(IMAGE).tolist(), segment.spec)
 
 
+def test_a_pool_that_is_closed_lets_what_is_at_work_finish() -> None:
+    pool = rtseg.SegmenterPool(MODEL, 2, backend="openvino", short_side=96)
+    with pool.take() as busy:
+        pool.close()
+        assert busy(IMAGE).shape == (90, 160)
+    with pytest.raises(rtseg.BackendError, match="closed"):
+        busy(IMAGE)
+    pool.close()  # a second time does nothing
+
+
 def test_files_and_folders_are_models_too() -> None:
     folder = Path(rtseg.__file__).parents[1] / "engines" / MODEL
     for model in (folder, folder / "model.onnx"):
